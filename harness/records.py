@@ -1,0 +1,440 @@
+"""The words of the house as frozen records, and the roles that models and judges play.
+
+Nothing here reads a file, loads a model or knows SQL. A missing score is `None`, never NaN or 0, and then `error` says why;
+the constructors hold both rules, so no later stage has to check them again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+Direction = Literal["higher", "lower"]
+Role = Literal["system", "user", "assistant"]
+Progress = Callable[[int], None]
+"""Called with the number of items finished since the last call."""
+
+
+def fingerprint(value: object) -> str:
+    """The SHA-256 of a value's canonical JSON, as 64 hex digits. Mappings are sorted, NaN is refused with ValueError."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why there is no answer or no score: `kind` for machines (snake_case), `message` for people (one line)."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One row of a split: what is asked, what a good answer holds, and which groups it belongs to."""
+
+    id: str
+    split: str
+    input: str
+    references: tuple[str, ...] = ()
+    contexts: tuple[str, ...] = ()
+    cluster: str | None = None
+    slices: Mapping[str, str] = field(default_factory=dict)
+    row: int = 0
+    """1-based row number in the data file."""
+    messages: tuple[Message, ...] = ()
+    """The turns before the answer, for data in chat format; empty otherwise."""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """The whole row, for prompt templates."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What a candidate is given for one sample, before any chat template."""
+
+    sample_id: str
+    messages: tuple[Message, ...]
+    contexts: tuple[str, ...] = ()
+    """Passages put into the prompt by retrieval."""
+
+    @property
+    def sha(self) -> str:
+        return fingerprint([[m.role, m.content] for m in self.messages])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationSettings:
+    """How an answer is decoded. `temperature` 0 is greedy."""
+
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What a generator made of one prompt. Exactly one of `text` and `error` is None."""
+
+    text: str | None
+    finish_reason: str | None = None
+    """`stop` (the model ended), `length` (max_new_tokens reached), `recorded`, or the endpoint's own word."""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    seconds: float | None = None
+    """Wall seconds; in a batch, the batch's seconds divided by its rows."""
+    error: Failure | None = None
+
+    def __post_init__(self) -> None:
+        if (self.text is None) == (self.error is None):
+            raise ValueError("a completion holds either a text or an error, and not both")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A candidate's completion for one sample, keyed by all that decided it (`key`)."""
+
+    key: str
+    candidate: str
+    sample_id: str
+    prompt_sha: str
+    completion: Completion
+    contexts: tuple[str, ...] = ()
+    prompt: tuple[Message, ...] = ()
+    """What the candidate was given, before any chat template; empty where it was not kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What a judge sees of one answer; also one input line of `muster score`."""
+
+    id: str
+    answer: str | None
+    input: str | None = None
+    references: tuple[str, ...] = ()
+    contexts: tuple[str, ...] = ()
+    samples: tuple[str, ...] = ()
+    """Further sampled answers to the same input, for self-consistency."""
+
+    @property
+    def sha(self) -> str:
+        """The content a judge may look at, hashed: the id is left out, so equal content is judged once."""
+        return fingerprint([self.answer, self.input, self.references, self.contexts, self.samples])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A named scale. `direction` says which end is good; scores lie within [low, high]."""
+
+    name: str
+    direction: Direction = "higher"
+    low: float = 0.0
+    high: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """A judge's score of one case. `score` is None exactly where `error` is not."""
+
+    id: str
+    metric: str
+    score: float | None
+    label: str | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    error: Failure | None = None
+    candidate: str = ""
+    """Filled in by the runner, like `key`; then `id` is the sample's."""
+    key: str = ""
+    """Hash of the judge's fingerprint and the case's content."""
+
+    def __post_init__(self) -> None:
+        if (self.score is None) == (self.error is None):
+            raise ValueError("a judgement holds either a score or an error, and not both")
+        if self.score is not None and not math.isfinite(self.score):
+            raise ValueError(f"score must be finite (got {self.score!r})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """A finished training: an adapter folder whose `manifest.json` holds the hash of each file."""
+
+    key: str
+    """Hash of recipe, base weights, training rows and library versions: also the folder's name."""
+    candidate: str
+    base: str
+    """Name of the base candidate."""
+    base_fingerprint: str
+    path: str
+    rows: int
+    steps: int
+    tokens: int
+    seconds: float
+    trainable_parameters: int
+    total_parameters: int
+    log: tuple[Mapping[str, float], ...] = ()
+    """One entry a logged step: step, epoch, loss, learning_rate, grad_norm, tokens."""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """What really ran: recipe, dtypes, versions, audit counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One suite, evaluated: which candidates and judges, by content, and how far it came."""
+
+    id: str
+    key: str
+    """Hash of suite, data, candidate keys and judge fingerprints: an unchanged plan is the same run."""
+    suite: str
+    suite_version: int
+    suite_sha: str
+    data_sha: str
+    status: Literal["running", "complete", "incomplete"]
+    """`incomplete`: finished, but some answers or scores are missing for a reason that another try could mend."""
+    started: str
+    """ISO 8601, UTC."""
+    finished: str | None
+    seconds: float
+    candidates: Mapping[str, str]
+    """Name to content key, in the order of the suite."""
+    metrics: tuple[Metric, ...]
+    judges: Mapping[str, str]
+    """Metric name to judge fingerprint."""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """The resolved suite (`suite`), the environment (`environment`: packages, device, platform), the command line (`command`),
+    split sizes (`splits`), contamination counts (`contamination`), and each judge's own description (`judges`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A mean with its interval. `low` and `high` are None where the sample is too small for one."""
+
+    n: int
+    unscored: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    confidence: float
+    method: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Candidate minus baseline on one metric of one split, paired by sample. The sign is the metric's own, not oriented."""
+
+    metric: str
+    split: str
+    candidate: str
+    baseline: str
+    n: int
+    unscored: int
+    candidate_mean: float | None
+    baseline_mean: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    confidence: float
+    method: str
+    wins: int
+    ties: int
+    losses: int
+    """Samples on which the candidate is better, equal, worse, oriented by the metric's direction."""
+
+
+Outcome = Literal["pass", "fail", "inconclusive", "incomplete"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What became of one rule: one testcase in JUnit, one line in the terminal, one sentence for people."""
+
+    rule: str
+    """The rule as written, such as `correctness better_by 0.05`."""
+    metric: str | None
+    split: str
+    outcome: Outcome
+    estimate: float | None
+    """The mean, the difference from the baseline (in the metric's own sign), or the share of scored answers."""
+    low: float | None
+    """One-sided lower bound at the gate's confidence; `high` likewise. None where the sample carries no interval."""
+    high: float | None
+    threshold: float
+    """The limit on the axis of `estimate`: where a difference may fall to -0.02, this is -0.02."""
+    n: int
+    n_unscored: int
+    n_needed: int | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Whether a candidate may be deployed: the one record behind exit status, JSON, JUnit, Markdown, terminal and HTML."""
+
+    outcome: Outcome
+    exit_status: int
+    """0 beside an inconclusive outcome where that was asked to be a warning (`--inconclusive warn`)."""
+    suite: str
+    suite_sha: str
+    run: str
+    candidate: str
+    baseline: str | None
+    confidence: float
+    """One-sided, of each bound."""
+    findings: tuple[Finding, ...]
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Answers prompts. `key` identifies weights, adapter, chat template and device-independent settings by content."""
+
+    @property
+    def key(self) -> str: ...
+
+    def generate(
+        self, prompts: Sequence[Prompt], settings: GenerationSettings
+    ) -> Iterator[list[tuple[int, Completion]]]:
+        """Yields batches of (index into prompts, completion), each index once, in any order."""
+        ...
+
+
+@runtime_checkable
+class ChoiceScorer(Protocol):
+    """Says how likely a model finds each of a few continuations."""
+
+    @property
+    def key(self) -> str: ...
+
+    def log_likelihoods(self, prompts: Sequence[tuple[Message, ...]], choices: Sequence[str]) -> list[list[float]]:
+        """Shape [prompts][choices]: natural log of P(the answer is exactly the choice | prompt).
+
+        Summed over the choice's tokens and the end-of-turn token, so that "1" and "10" are comparable however they are
+        split. A row is all -inf where the prompt does not fit the model's context window.
+        """
+        ...
+
+
+@runtime_checkable
+class ScoreSampler(Protocol):
+    """A model behind an endpoint, asked for one short reply such as a score. Both methods raise ModelError when it fails."""
+
+    @property
+    def key(self) -> str: ...
+
+    def top_logprobs(self, messages: Sequence[Message]) -> list[tuple[str, float]] | None:
+        """The first reply token's alternatives with their natural-log probabilities before temperature, at most 20.
+
+        None where the endpoint gives no logprobs (asked once, remembered).
+        """
+        ...
+
+    def sample(self, messages: Sequence[Message], *, n: int, temperature: float, max_new_tokens: int) -> list[str]:
+        """`n` independent replies; fewer where the endpoint returned fewer."""
+        ...
+
+
+@runtime_checkable
+class PairClassifier(Protocol):
+    """An NLI model: P(label | premise, hypothesis), labels read from the checkpoint."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Among entailment, neutral, contradiction, not_entailment; the order of `probabilities`."""
+        ...
+
+    @property
+    def max_tokens(self) -> int: ...
+
+    def probabilities(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, ...]]:
+        """Shape [pairs][labels], rows summing to 1. A pair longer than `max_tokens` raises ValueError: callers window."""
+        ...
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, special tokens left out."""
+        ...
+
+
+@runtime_checkable
+class TextClassifier(Protocol):
+    """A text classifier: P(label | text) for each of `labels`."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def max_tokens(self) -> int: ...
+
+    def probabilities(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
+        """Shape [texts][labels]."""
+        ...
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]: ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Turns texts into unit vectors."""
+
+    @property
+    def key(self) -> str: ...
+
+    def embed(self, texts: Sequence[str]) -> Any:
+        """A float32 array of shape [texts, dimensions], rows of length 1."""
+        ...
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Scores answers. `fingerprint` changes whenever a score could: model, prompt files, version, settings."""
+
+    @property
+    def metric(self) -> Metric: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def judge(self, cases: Sequence[Case]) -> list[Judgement]:
+        """One judgement a case, in order. A case it cannot judge gets score None and an error; it raises for none."""
+        ...
+
+
+class Models(Protocol):
+    """Where judges get their models: each set of weights is loaded once and shared. `spec` is a name or a model mapping.
+
+    Every method raises `errors.ModelError` (cannot be loaded or reached) or `errors.UserError` (not such a model).
+    """
+
+    def pair_classifier(self, name: str) -> PairClassifier: ...
+
+    def text_classifier(self, name: str) -> TextClassifier: ...
+
+    def embedder(self, name: str) -> Embedder: ...
+
+    def generator(self, spec: Any) -> Generator:
+        """`spec` is one of the model specs of `harness.suite`."""
+        ...
+
+    def choice_scorer(self, spec: Any) -> ChoiceScorer:
+        """For models that run here; endpoints cannot score given continuations and raise UserError."""
+        ...
+
+    def score_sampler(self, spec: Any) -> ScoreSampler:
+        """For models behind an endpoint."""
+        ...

@@ -1,0 +1,342 @@
+"""What a suite must hold across its parts: names that are used are there, and no evaluation row is learnt from.
+
+Works on whatever parts of a suite are valid in themselves, so that a mistake in one hides none in another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from harness.errors import Problem
+from harness.suite.explain import quoted, suggest, wrong_name
+from harness.suite.grammar import (
+    NAME,
+    AnyJudgeSpec,
+    CandidateSpec,
+    DataSpec,
+    FewShot,
+    GEvalSpec,
+    Retrieval,
+    Rule,
+    Split,
+    TrainSpec,
+    TransformersModel,
+)
+from harness.suite.source import SECRET, Node, Place, YamlPath, find_node, iterate_scalars
+from harness.suite.sweeps import MAX_SWEEP, list_options, sweep_names
+from harness.suite.template import TemplateMistake, check_template
+
+LOWER_IS_BETTER = ("toxicity", "hallucination")
+"""Kinds of judges whose scores count what is bad; all others score what is good."""
+
+Mistake = tuple[YamlPath, str, str | None]
+"""Where, what, and the word that may be meant."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """The parts of a suite, each valid in itself or None; a section is None where it cannot be told what is in it."""
+
+    data: DataSpec | None
+    splits: Mapping[str, Split | None] | None
+    candidates: Mapping[str, CandidateSpec | None] | None
+    judges: Mapping[str, Any] | None
+    baseline: str | None
+    rules: Mapping[int, Rule]
+    prompt: str | None
+
+
+def read_draft(plain: Mapping[str, Any]) -> Draft:
+    """The valid parts of a suite in plain values."""
+    gate = plain.get("gate")
+    gate = gate if isinstance(gate, dict) else {}
+    rules = gate.get("rules")
+    read = {i: _read(TypeAdapter(Rule), value) for i, value in enumerate(rules if isinstance(rules, list) else [])}
+    baseline, prompt = gate.get("baseline"), plain.get("prompt")
+    return Draft(
+        data=_read(TypeAdapter(DataSpec), plain.get("data")),
+        splits=_read_section(TypeAdapter(Split), plain.get("splits")),
+        candidates=_read_section(TypeAdapter(CandidateSpec), plain.get("candidates")),
+        judges=_read_section(TypeAdapter(AnyJudgeSpec), plain.get("judges")),
+        baseline=baseline if isinstance(baseline, str) else None,
+        rules={i: rule for i, rule in read.items() if rule is not None},
+        prompt=prompt if isinstance(prompt, str) else None,
+    )
+
+
+def _read(adapter: TypeAdapter[Any], value: Any) -> Any:
+    try:
+        return adapter.validate_python(value)
+    except ValidationError:
+        return None
+
+
+def _read_section(adapter: TypeAdapter[Any], section: Any) -> dict[str, Any] | None:
+    if not isinstance(section, dict) or not section:
+        return None
+    return {name: _read(adapter, value) for name, value in section.items()}
+
+
+def find_problems(draft: Draft, root: Node) -> list[Problem]:
+    """Every mistake across the parts of a suite."""
+    found = [*_names(draft), *_splits(draft), *_candidates(draft), *_judges(draft), *_gate(draft), *_secrets(root)]
+    problems = [find_node(root, path).spot.problem(path, message, suggestion) for path, message, suggestion in found]
+    return [*problems, *_prompt(draft, root)]
+
+
+# ------------------------------------------------------------------------------------------------------ names, secrets
+
+
+def _names(draft: Draft) -> Iterator[Mistake]:
+    sections = {"splits": draft.splits, "candidates": draft.candidates, "judges": draft.judges}
+    for section, entries in sections.items():
+        for name in entries or {}:
+            if not NAME.match(name):
+                yield (section, name), wrong_name(name), None
+
+
+def _secrets(root: Node) -> Iterator[Mistake]:
+    """Keys that stand in the file, wherever they stand. The value is never part of the message."""
+    for path, node in iterate_scalars(root):
+        if isinstance(node.value, str) and SECRET.search(node.value) and path[-1:] != ("api_key",):
+            message = "must not hold a secret (got a text that looks like a key, not shown here). Use api_key: env:NAME"
+            yield path, message, None
+
+
+# --------------------------------------------------------------------------------------------------- splits and prompt
+
+
+def _splits(draft: Draft) -> Iterator[Mistake]:
+    if draft.splits is None:
+        return
+    splits = {name: split for name, split in draft.splits.items() if split is not None}
+    total = math.fsum(split.share or 0 for split in splits.values())
+    if total > 1 + 1e-9:
+        shares = " + ".join(f"{split.share:g}" for split in splits.values() if split.share)
+        yield ("splits",), f"must have shares of at most 1 together (got {shares} = {total:g})", None
+    if len(splits) == len(draft.splits) and not any(split.use == "evaluation" for split in splits.values()):
+        uses = ", ".join(f"{name}: {split.use}" for name, split in splits.items())
+        yield ("splits",), f"must hold a split that candidates answer, without 'use' (got {uses})", None
+
+
+def _prompt(draft: Draft, root: Node) -> Iterator[Problem]:
+    """The prompt compiles, and uses the data."""
+    if draft.prompt is None:
+        return
+    node = find_node(root, ("prompt",))
+    try:
+        variables = check_template(draft.prompt)
+    except TemplateMistake as mistake:
+        place = node.spot
+        if node.style in ("|", ">") and mistake.line is not None:
+            place = Place(place.source, place.line + mistake.line, 1)
+        yield place.problem(("prompt",), str(mistake))
+        return
+    if not variables and draft.data is not None and draft.data.fields.messages is None:
+        message = "must use the row, such as with {{ input }} (got the same text for every row)"
+        yield node.spot.problem(("prompt",), message)
+
+
+# ---------------------------------------------------------------------------------------------------------- candidates
+
+
+def _candidates(draft: Draft) -> Iterator[Mistake]:
+    for name, spec in (draft.candidates or {}).items():
+        if spec is None:
+            continue
+        path = ("candidates", name)
+        if isinstance(spec.prompting, FewShot | Retrieval):
+            given = "split" in spec.prompting.model_fields_set
+            place = (*path, "prompting", "split") if given else (*path, "prompting")
+            yield from _training_split(draft, place, spec.prompting.split, "examples would give answers away")
+        if spec.train is not None:
+            yield from _base(draft, (*path, "train", "base"), name, spec.train)
+            yield from _training_rows(draft, (*path, "train"), spec.train)
+            yield from _sweep((*path, "train"), spec)
+
+
+def _training_split(draft: Draft, path: YamlPath, name: str, why: str) -> Iterator[Mistake]:
+    """A split that is there, and from which a candidate may learn."""
+    if draft.splits is None:
+        return
+    training = [key for key, split in draft.splits.items() if split is not None and split.use == "training"]
+    if name not in draft.splits:
+        what = f"must name a split with 'use: training': {quoted(training)}" if training else NO_TRAINING_SPLIT
+        yield path, f"{what} (got {name!r})", suggest(name, training)
+    elif (split := draft.splits[name]) is not None and split.use != "training":
+        way_out = f"Name {quoted(training)}" if training else "Give a split 'use: training'"
+        yield path, f"must name a split with 'use: training' (got {name!r}, for {split.use}: {why}). {way_out}", None
+
+
+NO_TRAINING_SPLIT = "must name a split with 'use: training', and there is none"
+
+
+def _training_rows(draft: Draft, path: YamlPath, spec: TrainSpec) -> Iterator[Mistake]:
+    if spec.split is not None:
+        why = "a model trained on it could not be judged by it"
+        yield from _training_split(draft, (*path, "split"), spec.split, why)
+        return
+    if draft.splits is None or None in draft.splits.values():
+        return
+    training = [key for key, split in draft.splits.items() if split is not None and split.use == "training"]
+    if not training:
+        yield path, "must have a split to train on, with 'use: training' (got none in 'splits')", None
+    elif len(training) > 1:
+        yield path, f"must name its 'split', as there are several for training: {quoted(training)}", None
+
+
+def _base(draft: Draft, path: YamlPath, name: str, spec: TrainSpec) -> Iterator[Mistake]:
+    """The base of a training is a plain transformers model of this suite, which also rules out every cycle."""
+    candidates = draft.candidates or {}
+    usable = [key for key, other in candidates.items() if other is not None and _is_base(other)]
+    if spec.base not in candidates:
+        message = f"must name a candidate to train (got {spec.base!r}). There {_are(usable)}"
+        yield path, message, suggest(spec.base, usable)
+        return
+    base = candidates[spec.base]
+    if base is None or _is_base(base):
+        return
+    if spec.base == name:
+        got = "itself"
+    elif base.train is not None:
+        got = f"{spec.base!r}, which is itself trained"
+    elif isinstance(base.model, TransformersModel):
+        got = f"{spec.base!r}, which has an adapter already"
+    else:
+        got = f"{spec.base!r}, of kind {base.model.kind if base.model else 'none'}"
+    yield path, f"must be a candidate of kind transformers without an adapter (got {got}). There {_are(usable)}", None
+
+
+def _is_base(spec: CandidateSpec) -> bool:
+    return isinstance(spec.model, TransformersModel) and spec.model.adapter is None
+
+
+def _are(names: list[str]) -> str:
+    return f"{'is' if len(names) == 1 else 'are'} {quoted(names, 'and')}" if names else "is none"
+
+
+def _sweep(path: YamlPath, spec: CandidateSpec) -> Iterator[Mistake]:
+    options = list_options(spec)
+    for option, values in options.items():
+        twice = [value for value, count in Counter(values).items() if count > 1]
+        if twice:
+            yield (*path, option), f"must not hold the same value twice (got {twice[0]:g} again)", None
+    size = math.prod(len(values) for values in options.values())
+    if size > MAX_SWEEP:
+        yield path, f"must make at most {MAX_SWEEP} candidates (got a sweep of {size})", None
+
+
+# ---------------------------------------------------------------------------------------------------- judges and gate
+
+
+def _evaluation_splits(draft: Draft) -> list[str] | None:
+    """Names of evaluation splits; None where it cannot be told."""
+    if draft.splits is None or None in draft.splits.values():
+        return None
+    return [name for name, split in draft.splits.items() if split is not None and split.use == "evaluation"]
+
+
+def _judges(draft: Draft) -> Iterator[Mistake]:
+    for name, spec in (draft.judges or {}).items():
+        for index, split in enumerate(spec.splits or [] if spec is not None else []):
+            yield from _evaluation_split(draft, ("judges", name, "splits", index), split)
+
+
+def _evaluation_split(draft: Draft, path: YamlPath, name: str) -> Iterator[Mistake]:
+    names = _evaluation_splits(draft)
+    if names is not None and name not in names:
+        use = draft.splits[name] if draft.splits and name in draft.splits else None
+        got = f"{name!r}, for {use.use}" if use is not None else repr(name)
+        yield path, f"must be a split that candidates answer: {quoted(names)} (got {got})", suggest(name, names)
+
+
+def _gate(draft: Draft) -> Iterator[Mistake]:
+    yield from _baseline(draft)
+    seen: dict[tuple[Any, ...], int] = {}
+    for index, rule in draft.rules.items():
+        path = ("gate", "rules", index)
+        if rule.metric is not None:
+            yield from _metric(draft, path, rule)
+        yield from _rule_split(draft, path, rule)
+        first = seen.setdefault((rule.metric, rule.split, rule.condition), index)
+        if first != index:
+            message = f"must differ from rules[{first}] (got {rule.condition!r} for the same metric and split twice)"
+            yield path, message, None
+
+
+def _baseline(draft: Draft) -> Iterator[Mistake]:
+    if draft.baseline is None or draft.candidates is None:
+        return
+    specs = {name: spec for name, spec in draft.candidates.items() if spec is not None}
+    sweeps = {name: sweep_names(name, spec) for name, spec in specs.items() if _is_sweep(spec)}
+    names = [one for name in draft.candidates for one in sweeps.get(name, [name])]
+    if draft.baseline in sweeps:
+        message = f"must be one candidate (got {draft.baseline!r}, a sweep). Name {quoted(sweeps[draft.baseline])}"
+        yield ("gate", "baseline"), message, None
+    elif draft.baseline not in names:
+        message = f"must be a candidate: {quoted(names)} (got {draft.baseline!r})"
+        yield ("gate", "baseline"), message, suggest(draft.baseline, names)
+
+
+def _is_sweep(spec: CandidateSpec) -> bool:
+    """Whether a candidate is a sweep small enough to be spelt out."""
+    options = list_options(spec)
+    return bool(options) and math.prod(len(values) for values in options.values()) <= MAX_SWEEP
+
+
+def _metric(draft: Draft, path: YamlPath, rule: Rule) -> Iterator[Mistake]:
+    """The metric is a judge of this suite, and the rule asks for what its scale and direction allow."""
+    judges = draft.judges
+    if judges is None or rule.metric is None:
+        return
+    if rule.metric not in judges:
+        if suggest(rule.metric, [name for name, spec in judges.items() if spec is None]):
+            return  # the judge itself is misspelt, which is told there
+        message = f"must be a judge of this suite: {quoted(judges)} (got {rule.metric!r})"
+        yield (*path, "metric"), message, suggest(rule.metric, judges)
+        return
+    judge = judges[rule.metric]
+    if judge is None:
+        return
+    yield from _direction((*path, rule.condition), rule, judge.kind)
+    yield from _within_scale((*path, rule.condition), rule, judge)
+
+
+def _direction(path: YamlPath, rule: Rule, kind: str) -> Iterator[Mistake]:
+    lower = kind in LOWER_IS_BETTER
+    if rule.condition == ("at_least" if lower else "at_most"):
+        better, use = ("lower", "at_most") if lower else ("higher", "at_least")
+        yield path, f"contradicts the metric: {rule.metric!r} is better when {better}. Use {use!r}", None
+
+
+def _within_scale(path: YamlPath, rule: Rule, judge: Any) -> Iterator[Mistake]:
+    """Every built-in metric runs from 0 to 1."""
+    value = getattr(rule, rule.condition)
+    if 0 <= value <= 1:
+        return
+    message = f"must be from 0 to 1, the scale of {rule.metric!r} (got {value:g})"
+    if isinstance(judge, GEvalSpec) and judge.scale[0] <= value <= judge.scale[1]:
+        low, high = judge.scale
+        message += f". {value:g} on the judge's own scale of {low} to {high} is {(value - low) / (high - low):g}"
+    yield path, message, None
+
+
+def _rule_split(draft: Draft, path: YamlPath, rule: Rule) -> Iterator[Mistake]:
+    names = _evaluation_splits(draft)
+    if rule.split is not None:
+        yield from _evaluation_split(draft, (*path, "split"), rule.split)
+    elif names is not None and len(names) > 1 and "test" not in names:
+        yield path, f"must name its 'split', as there are several: {quoted(names)}", None
+        return
+    split = rule.split or ("test" if names and "test" in names else names[0] if names else None)
+    judge = (draft.judges or {}).get(rule.metric or "")
+    judged = judge.splits if judge is not None else None
+    if names and judged and split in names and split not in judged and set(judged) <= set(names):
+        place = (*path, "split") if rule.split is not None else path
+        yield place, f"must be a split that {rule.metric!r} judges: {quoted(judged)} (got {split!r})", None

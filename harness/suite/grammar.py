@@ -1,0 +1,554 @@
+"""The grammar of a suite file: what a person may write, key by key.
+
+Frozen pydantic models that refuse unknown keys; the string under each field is its documentation and goes into the JSON
+Schema. Nothing here opens a file: `harness.suite.loading` reads YAML, finds lines and columns, and applies `extends`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,63}\Z")
+ENDPOINT = re.compile(r"(https?://|\$\{[A-Za-z_][A-Za-z0-9_]*\})([^\s@${}]|\$\{[A-Za-z_][A-Za-z0-9_]*\})*\Z")
+
+
+class Spec(BaseModel):
+    """What every part of a suite shares: frozen, unknown keys refused, field strings kept for the schema."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        populate_by_name=True,
+    )
+
+
+def _exactly_one(spec: Spec, *names: str) -> None:
+    """Raises ValueError unless exactly one of the fields is given."""
+    given = [name for name in names if getattr(spec, name) is not None]
+    if len(given) != 1:
+        got = " and ".join(given) or "none of them"
+        raise ValueError(f"must have exactly one of {_list(names, 'and')} (got {got})")
+
+
+def _list(names: Sequence[str], word: str) -> str:
+    """Names in quotes, with a word before the last: 'a', 'b' or 'c'."""
+    quoted = [repr(name) for name in names]
+    return f" {word} ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
+
+
+Int = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Cell = str | int | float | bool
+Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.\-]{0,63}$")]
+HubName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*(/[A-Za-z0-9][A-Za-z0-9_.\-]*)?$")]
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+
+
+class Fields(Spec):
+    """Which columns of the data hold what."""
+
+    input: Text | None = None
+    """Column with the question or instruction."""
+    reference: Text | Annotated[list[Text], Field(min_length=1)] | None = None
+    """Column (or columns) with a good answer; a cell may hold a list, of which any one will do."""
+    id: Text | None = None
+    """Column with a unique id; left out, the id is a hash of the row's content."""
+    context: Text | Annotated[list[Text], Field(min_length=1)] | None = None
+    """Column (or columns) with passages the answer must rest on."""
+    cluster: Text | None = None
+    """Column that groups rows which belong together: they never straddle splits, and intervals are clustered by it."""
+    slices: list[Text] = []
+    """Columns by whose values results are broken down."""
+    messages: Text | None = None
+    """Column with a conversation in chat format, instead of input and reference."""
+
+    @model_validator(mode="after")
+    def _input_or_messages(self) -> Fields:
+        _exactly_one(self, "input", "messages")
+        return self
+
+
+class DataSpec(Spec):
+    """Where the rows come from."""
+
+    path: Text | None = None
+    """A .jsonl, .json, .csv or .parquet file, relative to the suite."""
+    hub: HubName | None = None
+    """A dataset on the Hub, `owner/name`."""
+    revision: str | None = None
+    """The Hub revision; a commit hash makes the run reproducible."""
+    config: str | None = None
+    """The Hub dataset's configuration."""
+    hub_split: str = "train"
+    """The Hub dataset's own split that holds the rows."""
+    fields: Fields
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """Use only the first rows of the file."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """Refuse a file with another SHA-256 (64 lower-case hex digits)."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataSpec:
+        _exactly_one(self, "path", "hub")
+        return self
+
+
+class Split(Spec):
+    """A selection of rows with one purpose."""
+
+    share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the rows, drawn by a hash of seed and cluster (or id)."""
+    path: Text | None = None
+    """A file of its own, with the same columns as the data."""
+    where: Annotated[dict[str, Cell | Annotated[list[Cell], Field(min_length=1)]], Field(min_length=1)] | None = None
+    """Rows whose columns equal these values (or one of a list of values)."""
+    use: Literal["evaluation", "training", "validation"] = "evaluation"
+    """What the split is for. Candidates answer evaluation splits; trainings read training splits."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """Keep this many rows, drawn by hash, so that appending rows changes few of them."""
+
+    @model_validator(mode="after")
+    def _one_selection(self) -> Split:
+        _exactly_one(self, "share", "path", "where")
+        return self
+
+
+class Contamination(Spec):
+    """How training rows are compared with evaluation rows, and how much overlap is accepted."""
+
+    near: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Jaccard similarity of word 3-grams of the inputs from which two rows count as near duplicates."""
+    allow_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of evaluation rows that may overlap before a training is refused."""
+
+
+# ---------------------------------------------------------------------------------------------------------- candidates
+
+
+class TransformersModel(Spec):
+    """A causal language model loaded with transformers, with or without a LoRA adapter."""
+
+    kind: Literal["transformers"]
+    path: Text
+    """`embedded:NAME`, a folder relative to the suite, or a Hub name `owner/name`."""
+    adapter: Text | None = None
+    """A PEFT adapter: `embedded:NAME`, a folder, or a Hub name."""
+    revision: Text | None = None
+    """The Hub revision of `path`; a commit hash makes the run reproducible."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """`auto`: float32 on CPU, bfloat16 on a GPU that has it."""
+    quantization: Literal["nf4", "int8"] | None = None
+    """Load the weights in 4 or 8 bits (needs a GPU)."""
+    chat_template: Text | None = None
+    """A Jinja file that replaces the tokenizer's chat template."""
+    batch_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Upper bound on prompt tokens times rows in a batch; left out, chosen for the device."""
+
+
+class OpenAIModel(Spec):
+    """A model behind an OpenAI-compatible endpoint."""
+
+    kind: Literal["openai"]
+    name: Text
+    """The model's name at the endpoint."""
+    base_url: str | None = None
+    """Such as `http://localhost:8000/v1`; `${NAME}` stands for an environment variable. Left out, OpenAI's own."""
+    api_key: str | None = None
+    """A reference `env:NAME`; never the key itself."""
+    concurrency: Annotated[int, Field(ge=1, le=256)] = 8
+    """Requests in flight at once."""
+    timeout: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds a request may take."""
+    max_retries: Annotated[int, Field(ge=0, le=20)] = 4
+    """Further tries after a failure that may pass: a time-out, a rate limit, a server error."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None and not ENDPOINT.match(value):
+            raise ValueError(
+                "must be an http or https address without a password, in which ${NAME} may stand for an environment "
+                "variable, such as http://localhost:8000/v1 or ${OPENAI_BASE_URL}"
+            )
+        return value
+
+    @field_validator("api_key")
+    @classmethod
+    def _reference_only(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"env:[A-Za-z_][A-Za-z0-9_]*", value):
+            raise ValueError(
+                "must be a reference such as env:OPENAI_API_KEY (got something else, not shown here). "
+                "A key never stands in a suite: put it into an environment variable"
+            )
+        return value
+
+
+class AnswersModel(Spec):
+    """Recorded answers, one JSON object a line: {id or input, answer}."""
+
+    kind: Literal["answers"]
+    path: Text
+    """A .jsonl file, relative to the suite."""
+
+
+ModelSpec = Annotated[TransformersModel | OpenAIModel | AnswersModel, Field(discriminator="kind")]
+
+
+class ZeroShot(Spec):
+    """The prompt alone."""
+
+    kind: Literal["zero_shot"]
+
+
+class FewShot(Spec):
+    """The prompt after a few worked examples, the same for every sample."""
+
+    kind: Literal["few_shot"]
+    split: str = "train"
+    """The training split the examples are drawn from."""
+    shots: Annotated[int, Field(ge=1, le=64)] = 3
+    """Number of examples."""
+
+
+class Retrieval(Spec):
+    """The prompt after the k rows of a split whose inputs are nearest to the sample's."""
+
+    kind: Literal["retrieval"]
+    split: str = "train"
+    """The training split whose rows are searched."""
+    k: Annotated[int, Field(ge=1, le=64)] = 3
+    """Number of rows put into the prompt."""
+    encoder: Text = "tfidf"
+    """`tfidf`, or an encoder such as `embedded:minilm`."""
+
+
+PromptingSpec = Annotated[ZeroShot | FewShot | Retrieval, Field(discriminator="kind")]
+
+
+class Generation(Spec):
+    """How answers are decoded."""
+
+    max_new_tokens: Annotated[int, Field(ge=1, le=65536)] = 128
+    """An answer ends after this many tokens at the latest."""
+    temperature: Annotated[float, Field(ge=0, le=5)] = 0.0
+    """0 is greedy."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Nucleus sampling: draw from the likeliest tokens that hold this much probability."""
+    stop: list[Text] = []
+    """Texts at which an answer ends; they are cut off."""
+
+
+class TrainSpec(Spec):
+    """A LoRA fine-tuning that makes a candidate. Options that may be a list make one candidate an entry: a sweep."""
+
+    base: str
+    """The candidate whose model is trained; it must be of kind transformers, without an adapter."""
+    split: str | None = None
+    """The training split; left out, the only split with `use: training`."""
+    method: Literal["lora"] = "lora"
+    """What is trained: low-rank adapters beside the frozen weights."""
+    rank: Int | Annotated[list[Int], Field(min_length=1)] = 16
+    """LoRA r; may be a list."""
+    alpha: Rate | Annotated[list[Rate], Field(min_length=1)] = 16.0
+    """LoRA alpha; may be a list."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """LoRA dropout."""
+    target_modules: Annotated[list[Text], Field(min_length=1)] | Literal["all-linear"] | None = None
+    """Left out, PEFT's default for the architecture (Llama: q_proj and v_proj)."""
+    bias: Literal["none", "all", "lora_only"] = "none"
+    """Which biases are trained too."""
+    epochs: Annotated[float, Field(gt=0)] = 1.0
+    """Passes over the training split."""
+    max_steps: Int | None = None
+    """Stop after this many optimizer steps, whatever `epochs` says."""
+    learning_rate: Rate | Annotated[list[Rate], Field(min_length=1)] = 2.0e-4
+    """May be a list."""
+    scheduler: Literal["constant", "linear", "cosine", "constant_with_warmup"] = "constant"
+    """How the learning rate goes over the steps."""
+    warmup: Annotated[float, Field(ge=0)] = 0.0
+    """Below 1 a share of the steps, from 1 a number of steps."""
+    optimizer: Literal["adamw_torch", "adamw_torch_fused", "paged_adamw_32bit"] = "adamw_torch"
+    """`paged_adamw_32bit` needs a GPU and bitsandbytes."""
+    batch_size: Int = 4
+    """Rows in a forward pass."""
+    gradient_accumulation: Int = 1
+    """Forward passes in an optimizer step."""
+    max_length: Int = 1024
+    """Tokens of prompt and answer together."""
+    truncation: Literal["error", "drop"] = "error"
+    """What to do with rows longer than max_length: stop and name them, or leave them out and count them."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Gradients are clipped to this norm."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled weight decay of AdamW."""
+    quantization: Literal["nf4"] | None = None
+    """Hold the frozen weights in 4 bits (QLoRA; needs a GPU)."""
+    compute_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """`auto`: float32 on CPU, bfloat16 on a GPU that has it."""
+    save_steps: Int = 200
+    """Steps between checkpoints, from which a killed training goes on."""
+    logging_steps: Int = 10
+    """Steps between entries of the loss curve."""
+    seed: Seed | None = None
+    """Left out, the suite's seed."""
+
+    @model_validator(mode="after")
+    def _warmup_needs_schedule(self) -> TrainSpec:
+        if self.warmup and self.scheduler == "constant":
+            raise ValueError("must not have 'warmup' with scheduler 'constant'. Use 'constant_with_warmup'")
+        return self
+
+
+class CandidateSpec(Spec):
+    """A model, or a training of one, with its way of prompting: what a gate decides about."""
+
+    model: ModelSpec | None = None
+    """The model that answers."""
+    train: TrainSpec | None = None
+    """The training that makes the model."""
+    prompting: PromptingSpec = ZeroShot(kind="zero_shot")
+    """What stands around the suite's prompt."""
+    generation: Generation | None = None
+    """Replaces the suite's generation settings for this candidate."""
+
+    @model_validator(mode="after")
+    def _model_or_train(self) -> CandidateSpec:
+        _exactly_one(self, "model", "train")
+        return self
+
+
+# -------------------------------------------------------------------------------------------------------------- judges
+
+
+class JudgeSpec(Spec):
+    """What all judges share."""
+
+    splits: Annotated[list[str], Field(min_length=1)] | None = None
+    """Evaluation splits to judge; left out, all."""
+
+
+class EntailmentSpec(JudgeSpec):
+    """P(entailment) of the whole answer by the reference (or the context)."""
+
+    kind: Literal["entailment"] = "entailment"
+    model: str = "embedded:nli"
+    premise: Literal["reference", "context"] | None = None
+    """Left out, the reference where there is one, else the context."""
+
+
+class CorrectnessSpec(JudgeSpec):
+    """How far the answer is entailed by the reference, sentence by sentence."""
+
+    kind: Literal["correctness"] = "correctness"
+    model: str = "embedded:nli"
+    direction: Literal["forward", "backward", "both"] = "both"
+    """forward: the reference entails the answer (precision); backward: the answer entails the reference (coverage)."""
+
+
+class HallucinationSpec(JudgeSpec):
+    """Share of the answer that is contradicted or, given a context, unsupported."""
+
+    kind: Literal["hallucination"] = "hallucination"
+    model: str = "embedded:nli"
+
+
+class RelevancySpec(JudgeSpec):
+    """How well the answer addresses the input."""
+
+    kind: Literal["relevancy"] = "relevancy"
+    model: str = "embedded:minilm"
+
+
+class ToxicitySpec(JudgeSpec):
+    """P(harmful or offensive), worst sentence."""
+
+    kind: Literal["toxicity"] = "toxicity"
+    model: str = "embedded:toxicity"
+
+
+class GEvalSpec(JudgeSpec):
+    """G-Eval: criteria, chain-of-thought steps, a form that asks for the score alone, probability-weighted."""
+
+    kind: Literal["geval"]
+    criteria: Text
+    """What a good answer does, in a sentence or a few."""
+    scale: Annotated[tuple[int, int], Field(strict=False)] = (1, 5)
+    """Lowest and highest score the judge may give; the result is scaled to 0..1."""
+    steps: Annotated[list[Text], Field(min_length=1)] | None = None
+    """Pinned evaluation steps; left out, the judge writes them once and they are stored."""
+    model: ModelSpec
+    samples: Annotated[int, Field(ge=1, le=100)] = 20
+    """Draws in sampled mode, used where the endpoint gives no logprobs."""
+    mode: Literal["auto", "exact", "topk", "sampled"] = "auto"
+
+    @field_validator("scale")
+    @classmethod
+    def _ascending(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if not value[0] < value[1]:
+            raise ValueError(f"must be [low, high] with low below high (got {list(value)})")
+        if value[1] - value[0] > 100:
+            raise ValueError(f"must span at most 100 steps (got {list(value)})")
+        return value
+
+
+class OverlapSpec(JudgeSpec):
+    """Agreement of the texts themselves."""
+
+    kind: Literal["rouge", "bleu", "chrf", "exact_match", "token_f1"]
+
+
+class RegexSpec(JudgeSpec):
+    """1 where the answer matches a pattern, else 0."""
+
+    kind: Literal["regex"]
+    pattern: Text
+    """A Python regular expression, searched for anywhere in the answer."""
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"must be a regular expression (got {value!r}: {error})") from None
+        return value
+
+
+class JsonSchemaSpec(JudgeSpec):
+    """1 where the answer is JSON that the schema accepts, else 0."""
+
+    kind: Literal["json_schema"]
+    json_schema: dict[str, Any] = Field(alias="schema")
+    """A JSON Schema (draft 2020-12)."""
+
+
+def _judge_kind(value: Any) -> str | None:
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    return "overlap" if kind in ("rouge", "bleu", "chrf", "exact_match", "token_f1") else kind
+
+
+AnyJudgeSpec = Annotated[
+    Annotated[EntailmentSpec, Tag("entailment")]
+    | Annotated[CorrectnessSpec, Tag("correctness")]
+    | Annotated[HallucinationSpec, Tag("hallucination")]
+    | Annotated[RelevancySpec, Tag("relevancy")]
+    | Annotated[ToxicitySpec, Tag("toxicity")]
+    | Annotated[GEvalSpec, Tag("geval")]
+    | Annotated[OverlapSpec, Tag("overlap")]
+    | Annotated[RegexSpec, Tag("regex")]
+    | Annotated[JsonSchemaSpec, Tag("json_schema")],
+    Discriminator(_judge_kind),
+]
+"""A judge is named by its key; `kind` may be left out where the key is itself a kind (the loader fills it in)."""
+
+JUDGE_KINDS = (
+    "entailment", "correctness", "hallucination", "relevancy", "toxicity", "geval",
+    "rouge", "bleu", "chrf", "exact_match", "token_f1", "regex", "json_schema",
+)  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------------------- gate
+
+
+CONDITIONS = ("at_least", "at_most", "better_by", "no_worse_by", "coverage")
+
+
+class Rule(Spec):
+    """One condition. `metric` with exactly one of at_least, at_most, better_by, no_worse_by; or `coverage` alone."""
+
+    metric: str | None = None
+    split: str | None = None
+    """The evaluation split; left out, the only one (or `test`)."""
+    at_least: float | None = None
+    """The mean is at least this."""
+    at_most: float | None = None
+    """The mean is at most this."""
+    better_by: Annotated[float, Field(ge=0)] | None = None
+    """Better than the baseline by more than this, in the metric's own direction."""
+    no_worse_by: Annotated[float, Field(gt=0)] | None = None
+    """Not worse than the baseline by this margin (non-inferiority)."""
+    coverage: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of answers that must have a score, for every metric of the gate (or for `metric`)."""
+
+    @model_validator(mode="after")
+    def _one_condition(self) -> Rule:
+        _exactly_one(self, *CONDITIONS)
+        if self.metric is None and self.coverage is None:
+            raise ValueError(f"must have a 'metric' beside '{self.condition}'")
+        return self
+
+    @property
+    def condition(self) -> str:
+        """The one of CONDITIONS that this rule states."""
+        return next(name for name in CONDITIONS if getattr(self, name) is not None)
+
+
+class Gate(Spec):
+    """When a candidate may be deployed."""
+
+    baseline: str | None = None
+    """A candidate of this suite that the others are compared with."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """One-sided confidence of each bound."""
+    rules: Annotated[list[Rule], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _baseline_where_needed(self) -> Gate:
+        if self.baseline is None and any(r.better_by is not None or r.no_worse_by is not None for r in self.rules):
+            raise ValueError("must have a 'baseline': 'better_by' and 'no_worse_by' compare with one")
+        return self
+
+
+# --------------------------------------------------------------------------------------------------------------- suite
+
+
+class Suite(Spec):
+    """The whole: data, splits, candidates, judges and a gate."""
+
+    suite: Name
+    """The suite's name."""
+    version: Int = 1
+    """The version of this suite's content, raised by its author."""
+    description: str = ""
+    """A sentence or two for the report."""
+    seed: Seed = 0
+    """Decides splits, drawn rows, trainings and sampled answers."""
+    data: DataSpec
+    """Where the rows come from."""
+    splits: Annotated[dict[str, Split], Field(min_length=1)]
+    """Named selections of rows: what candidates train on, and what they answer."""
+    contamination: Contamination = Contamination()
+    """How overlap between training and evaluation rows is found, and how much is accepted."""
+    system: str | None = None
+    """A system message for every prompt."""
+    prompt: str = "{{ input }}"
+    """A Jinja template of the user's message; columns of the row are its variables, and `input`."""
+    generation: Generation = Generation()
+    """How answers are decoded."""
+    candidates: Annotated[dict[str, CandidateSpec], Field(min_length=1)]
+    """What is compared: models, or trainings of them."""
+    judges: Annotated[dict[str, AnyJudgeSpec], Field(min_length=1)]
+    """What scores the answers; each judge is a metric of its name."""
+    gate: Gate | None = None
+    """When a candidate may be deployed; left out, nothing is decided."""
+
+    def evaluation_splits(self) -> list[str]:
+        """Names of the splits that candidates answer, in the order of the file."""
+        return [name for name, split in self.splits.items() if split.use == "evaluation"]
+
+    def training_split(self, spec: TrainSpec) -> str:
+        """The split a training reads: its own, or the only one with `use: training`."""
+        if spec.split is not None:
+            return spec.split
+        return next(name for name, split in self.splits.items() if split.use == "training")

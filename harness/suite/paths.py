@@ -1,0 +1,168 @@
+"""Paths in a suite: they stay inside the suite's folder, and a file that is named is there.
+
+A path is relative to the file in which it stands. No symlink leads out of the folder of the suite that was asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from harness.errors import Problem
+from harness.suite.explain import suggest
+from harness.suite.source import Node, YamlPath, child, show
+
+Role = Literal["file", "model"]
+"""`file`: must exist. `model`: `embedded:NAME`, a folder, or a Hub name."""
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+
+
+class PathError(Exception):
+    """Raised with a message, and the nearest name of what is there."""
+
+    def __init__(self, message: str, suggestion: str | None = None) -> None:
+        self.message = message
+        self.suggestion = suggestion
+        super().__init__(message)
+
+
+def resolve_inside(value: str, folder: Path, root: Path) -> Path:
+    """The absolute path of `value`, relative to `folder`; raises PathError where it is not inside `root`."""
+    if _URL.match(value):
+        raise PathError(f"must be a path (got the address {show(value)}). Download it")
+    if value.startswith(("/", "~")) or "\\" in value or _DRIVE.match(value):
+        raise PathError(f"must be a path relative to the suite, with '/' (got {show(value)}). Copy it there")
+    if ".." in PurePosixPath(value).parts:
+        raise PathError(f"must stay inside the suite's folder, without '..' (got {show(value)}). Copy it there")
+    try:
+        path = (folder / value).resolve()
+    except (OSError, RuntimeError) as error:
+        raise PathError(f"must be a path that can be followed (got {show(value)}: {error})") from None
+    if not path.is_relative_to(root.resolve()):
+        raise PathError(f"must stay inside the suite's folder (got the link {show(value)} out of it). Copy it there")
+    return path
+
+
+def resolve_file(value: str, folder: Path, root: Path) -> Path:
+    """The absolute path of a file that is there and can be read; raises PathError."""
+    path = resolve_inside(value, folder, root)
+    if message := refuse_file(path, show(value)):
+        raise PathError(message, nearest_file(folder / value))
+    return path
+
+
+def refuse_file(path: Path, name: str) -> str | None:
+    """What is wrong with a file that goes by a name, or None."""
+    try:
+        if path.is_file():
+            return None if os.access(path, os.R_OK) else f"must be a file that can be read (got {name})"
+        if path.is_dir():
+            return f"must be a file (got the folder {name})"
+        return f"must be a regular file (got {name})" if path.exists() else f"no such file: {name}"
+    except (OSError, ValueError) as error:
+        return f"must be a path that can be followed (got {name}: {error})"
+
+
+def nearest_file(path: Path) -> str | None:
+    """The name of the file most like a missing one, in the same folder and written with the same parents."""
+    try:
+        with os.scandir(path.parent) as entries:
+            names = [entry.name for _, entry in zip(range(5000), entries, strict=False) if entry.is_file()]
+    except OSError:
+        return None
+    return suggest(path.name, sorted(names))
+
+
+def iterate_paths(root: Node) -> Iterator[tuple[YamlPath, Node, Role]]:
+    """Every value of a suite that may be a path, with its place in the tree."""
+    for pattern in ("data", "path"), ("splits", "*", "path"):
+        for place, node in _select(root, pattern):
+            yield place, node, "file"
+    yield from _iterate_models(root, ("candidates", "*", "model"))
+    yield from _iterate_models(root, ("judges", "*", "model"))
+    for place, node in _select(root, ("candidates", "*", "prompting", "encoder")):
+        if node.value != "tfidf":
+            yield place, node, "model"
+
+
+def _iterate_models(root: Node, path: YamlPath) -> Iterator[tuple[YamlPath, Node, Role]]:
+    for place, model in _select(root, path):
+        if isinstance(model.value, str):
+            yield place, model, "model"
+            continue
+        kind = child(model, "kind")
+        recorded = kind is not None and kind.value == "answers"
+        keys: dict[str, Role] = {"path": "file" if recorded else "model", "adapter": "model", "chat_template": "file"}
+        for key, role in keys.items():
+            if (node := child(model, key)) is not None:
+                yield (*place, key), node, role
+
+
+def _select(node: Node, pattern: YamlPath, path: YamlPath = ()) -> Iterator[tuple[YamlPath, Node]]:
+    """The nodes at a path in which `*` stands for any key."""
+    if not pattern:
+        yield path, node
+        return
+    first, rest = pattern[0], pattern[1:]
+    keys = list(node.value) if first == "*" and isinstance(node.value, dict) else [first]
+    for key in keys:
+        below = child(node, key) if isinstance(key, str) else None
+        if below is not None:
+            yield from _select(below, rest, (*path, key))
+
+
+def find_problems(root_node: Node, root: Path, skip: YamlPath | None) -> list[Problem]:
+    """Every path that leads out or to nothing. `skip` is one that the command line replaces."""
+    problems = []
+    for path, node, role in iterate_paths(root_node):
+        if not isinstance(node.value, str) or not node.value or path == skip:
+            continue
+        folder = node.place.source.path.parent
+        try:
+            if role == "file":
+                resolve_file(node.value, folder, root)
+            else:
+                _check_model(node.value, folder, root)
+        except PathError as error:
+            way_out = ". Name another, or give one with --data FILE" if path == ("data", "path") else ""
+            problems.append(node.spot.problem(path, error.message + way_out, error.suggestion))
+    return problems
+
+
+def _check_model(value: str, folder: Path, root: Path) -> None:
+    """A model name is a folder where it cannot be anything else, or where there is one."""
+    if value.startswith("embedded:"):
+        return
+    path = resolve_inside(value, folder, root)
+    local = value.startswith("./") or value.count("/") > 1 or value.endswith("/")
+    if path.exists() and not path.is_dir():
+        raise PathError(f"must be a folder, 'embedded:NAME' or a Hub name (got the file {show(value)})")
+    if local and not path.exists():
+        raise PathError(f"no such folder: {show(value)}")
+
+
+def rebase(node: Node, root: Path) -> Node:
+    """The tree with the paths of extended files rewritten so that they hold from `root`."""
+    for path, below, role in list(iterate_paths(node)):
+        folder = below.place.source.path.parent.resolve()
+        if not isinstance(below.value, str) or folder == root.resolve() or not folder.is_relative_to(root.resolve()):
+            continue
+        if role == "model" and (below.value.startswith("embedded:") or not (folder / below.value).is_dir()):
+            continue
+        value = (folder.relative_to(root.resolve()) / below.value).as_posix()
+        node = _replaced(node, path, replace(below, value=value))
+    return node
+
+
+def _replaced(node: Node, path: YamlPath, leaf: Node) -> Node:
+    if not path:
+        return leaf
+    assert isinstance(node.value, dict)
+    key = str(path[0])
+    return replace(node, value={**node.value, key: _replaced(node.value[key], path[1:], leaf)})
