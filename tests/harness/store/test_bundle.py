@@ -1,0 +1,246 @@
+"""Bundles, doctor and rebuild: the record outlives the store, and damage is named."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.errors import StoreError, StoreLockedError, UserError
+from harness.store import Home, Store, doctor, read_bundle, rebuild, write_bundle
+from harness.store.bundle import export_tables
+from harness.store.rows import COLUMNS
+from tests.harness.store.any_records import ANSWERS, JUDGEMENTS, SAMPLES, make_parts, make_run, make_verdict
+
+
+def store_run(home, id="r1", count=3, **changes):
+    """Writes a run as the runner does: bundle, store, verdicts."""
+    run = make_run(id, **changes)
+    write_bundle(home, run, **make_parts(count))
+    with Store.open(home) as store:
+        store.write_run(run, **make_parts(count))
+        store.write_verdicts(id, [make_verdict(id)])
+
+
+def dump(home):
+    """Every row of every table, in an order of its own."""
+    with duckdb.connect(str(home.store), read_only=True) as connection:
+        return {table: connection.execute(f"SELECT * FROM {table} ORDER BY ALL").fetchall() for table in COLUMNS}
+
+
+def kinds(home):
+    """What doctor finds: kind and subject."""
+    return [(ailment.kind, ailment.subject) for ailment in doctor(home)]
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    samples=st.lists(SAMPLES, max_size=3, unique_by=lambda s: (s.split, s.id)),
+    answers=st.lists(ANSWERS, max_size=3, unique_by=lambda a: (a.candidate, a.sample_id)),
+    judgements=st.lists(JUDGEMENTS, max_size=3, unique_by=lambda j: (j.candidate, j.metric, j.id)),
+)
+def test_a_store_made_from_bundles_holds_equal_records(tmp_path_factory, samples, answers, judgements):
+    """Odd Unicode and 64-bit numbers survive the way through Parquet."""
+    home = Home(tmp_path_factory.mktemp("home") / ".muster")
+    write_bundle(home, make_run(), samples=samples, answers=answers, judgements=judgements, trainings=[])
+    rebuild(home)
+    with Store.open(home, read_only=True) as store:
+        assert (store.samples("r1"), store.answers("r1"), store.judgements("r1")) == (samples, answers, judgements)
+
+
+def test_rebuild_gives_a_row_identical_store(home):
+    """The store made anew from bundles has every row, verdicts included, the same leaderboard, and runs in their order."""
+    for number in range(3):
+        store_run(home, f"r{number}", 4 + number, started=f"2026-01-0{number + 1}T00:00:00+00:00")
+    before = dump(home)
+    home.store.unlink()
+    made = rebuild(home)
+    assert made.runs == ("r0", "r1", "r2")
+    assert (made.bundled, made.kept) == ((), None)
+    assert dump(home) == before
+    with Store.open(home, read_only=True) as store:
+        assert [run.id for run in store.runs()] == ["r2", "r1", "r0"]
+    assert doctor(home) == []
+    rebuild(home)
+    assert dump(home) == before
+
+
+def test_rebuild_bundles_what_only_the_store_has(home):
+    """A run without a bundle is not lost: it gets one."""
+    store_run(home, "r1")
+    with Store.open(home) as store:
+        store.write_run(make_run("r2"), **make_parts())
+    before = dump(home)
+    assert kinds(home) == [("bundle_missing", "r2")]
+    assert rebuild(home).bundled == ("r2",)
+    assert dump(home) == before
+    assert kinds(home) == []
+
+
+def test_a_new_bundle_replaces_the_old_one_and_leaves_nothing_behind(home):
+    """Files of the earlier bundle are gone, and the manifest's hashes hold."""
+    for count in (2, 5):
+        folder = write_bundle(home, make_run(), **make_parts(count))
+    bundle = read_bundle(folder)
+    assert {name: table.num_rows for name, table in bundle.tables.items()} == {
+        "runs": 1, "samples": 5, "answers": 10, "judgements": 20, "trainings": 1, "verdicts": 0,
+    }  # fmt: skip
+    assert len(list(folder.iterdir())) == len(COLUMNS) + 1
+
+
+@pytest.mark.parametrize("damage", ["flip", "missing", "manifest", "not json", "newer", "outside"])
+def test_a_damaged_bundle_is_named_and_stops_a_rebuild(home, damage):
+    """A changed or missing file, a broken or newer manifest: doctor names the run, rebuild changes nothing."""
+    store_run(home)
+    before = dump(home)
+    folder = home.run_dir("r1")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    answers = folder / manifest["tables"]["answers"]["file"]
+    match damage:
+        case "flip":
+            answers.write_bytes(bytes([answers.read_bytes()[0] ^ 1]) + answers.read_bytes()[1:])
+        case "missing":
+            answers.unlink()
+        case "manifest":
+            del manifest["tables"]["answers"]
+        case "newer":
+            manifest["format"] = 2
+        case "outside":
+            manifest["tables"]["answers"]["file"] = f"../r1/{answers.name}"
+    (folder / "manifest.json").write_text("{" if damage == "not json" else json.dumps(manifest))
+    with pytest.raises(StoreError, match="newer muster" if damage == "newer" else "the bundle is damaged") as raised:
+        read_bundle(folder)
+    assert "\n" not in str(raised.value)
+    assert kinds(home) == [("bundle_damaged", "r1")]
+    with pytest.raises(StoreError):
+        rebuild(home)
+    assert dump(home) == before
+
+
+def test_doctor_finds_nothing_wrong_with_a_sound_or_an_empty_home(home):
+    """All is well where all is well, and looking makes nothing."""
+    assert doctor(home) == []
+    assert not home.path.exists()
+    store_run(home)
+    assert doctor(home) == []
+
+
+def test_doctor_names_what_is_wrong_inside_the_store(home):
+    """Doubled rows, rows without a run, other rows than the bundle's and missing runs are found; rebuild mends them all."""
+    for id in ("r1", "r2", "r3"):
+        store_run(home, id)
+    before = dump(home)
+    with duckdb.connect(str(home.store)) as connection:
+        connection.execute(
+            "INSERT INTO judgements SELECT * FROM judgements WHERE run_id = 'r1' AND sample_id = 's0' LIMIT 1"
+        )
+        connection.execute("DELETE FROM runs WHERE run_id = 'r2'")
+        for table in COLUMNS:
+            connection.execute(f"DELETE FROM {table} WHERE run_id = 'r3'")
+    assert kinds(home) == [
+        ("rows_twice", "r1"), ("rows_differ", "r1"), ("rows_without_run", "r2"), ("run_missing", "r3"),
+    ]  # fmt: skip
+    rebuild(home)
+    assert dump(home) == before
+
+
+def test_doctor_names_an_interrupted_run(home):
+    """A journal left over by a kill is a warning with the way to go on."""
+    (home.run_dir("r9") / "spool").mkdir()
+    (ailment,) = doctor(home)
+    assert (ailment.kind, ailment.severity, ailment.subject) == ("run_interrupted", "warning", "r9")
+
+
+def test_doctor_names_a_newer_store_and_rebuild_leaves_it_alone(home):
+    """A store of a newer muster, or a DuckDB file of something else, is not ours to replace."""
+    store_run(home)
+    with duckdb.connect(str(home.store)) as connection:
+        connection.execute("UPDATE meta SET schema_version = 9")
+    assert kinds(home) == [("store_foreign", "store.duckdb")]
+    with pytest.raises(StoreError, match="newer muster"):
+        rebuild(home)
+
+
+DIE_WITH_A_LOG = """
+    import os, sys
+    from pathlib import Path
+    sys.path.insert(0, sys.argv[2])
+    from tests.harness.store.any_records import make_parts, make_run
+    from harness.store import Home, Store
+    with Store.open(Home(Path(sys.argv[1]))) as store:
+        store.write_run(make_run("r2"), **make_parts(50))
+        os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_damaged_log_is_told_from_a_damaged_file_and_both_are_mended(home, request):
+    """A bit flipped in the write-ahead log, then in the file: doctor says which, rebuild keeps the old files and makes anew."""
+    store_run(home)
+    before = dump(home)
+    code = textwrap.dedent(DIE_WITH_A_LOG)
+    subprocess.run([sys.executable, "-c", code, str(home.path), str(request.config.rootpath)], check=False)
+    log = home.store.with_name("store.duckdb.wal")
+    whole = bytearray(log.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    log.write_bytes(whole)
+    assert kinds(home) == [("log_damaged", "store.duckdb")]
+    made = rebuild(home)
+    assert made.kept is not None
+    assert made.kept.exists()
+    assert not log.exists()
+    assert dump(home) == before
+    home.store.write_bytes(home.store.read_bytes()[:5000])
+    assert kinds(home) == [("store_damaged", "store.duckdb")]
+    rebuild(home)
+    assert dump(home) == before
+    assert doctor(home) == []
+
+
+def test_a_held_store_is_a_warning_to_doctor_and_stops_a_rebuild(home):
+    """Doctor still looks at the bundles; rebuild waits, then gives up with the PID."""
+    store_run(home)
+    code = textwrap.dedent("""
+        import sys, time
+        from pathlib import Path
+        from harness.store import Home, Store
+        with Store.open(Home(Path(sys.argv[1]))):
+            print("open", flush=True)
+            time.sleep(60)
+    """)
+    with subprocess.Popen([sys.executable, "-c", code, str(home.path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline()
+        assert kinds(home) == [("store_locked", "store.duckdb")]
+        with pytest.raises(StoreLockedError, match=f"PID {holder.pid}"):
+            rebuild(home, wait=0.1)
+        holder.kill()
+    assert doctor(home) == []
+
+
+def test_verdicts_are_written_to_both(home):
+    """A later gate changes bundle and store alike; a run without a bundle gets none by it."""
+    store_run(home)
+    with Store.open(home) as store:
+        store.write_verdicts("r1", [replace(make_verdict(), outcome="fail", exit_status=1)])
+        store.write_run(make_run("r2"), **make_parts())
+        store.write_verdicts("r2", [make_verdict("r2")])
+    assert read_bundle(home.run_dir("r1")).tables["verdicts"]["outcome"].to_pylist() == ["fail"]
+    assert [kind for kind, _ in kinds(home)] == ["bundle_missing"]
+
+
+def test_export_writes_plain_parquet_into_a_new_folder_only(home, tmp_path):
+    """Every table becomes NAME.parquet with the store's rows; a folder with something in it is refused."""
+    store_run(home)
+    with Store.open(home, read_only=True) as store:
+        files = export_tables(tmp_path / "out" / "deep", store.tables("r1"))
+        assert list(files) == list(COLUMNS)
+        assert pq.read_table(files["answers"]).num_rows == 6
+        with pytest.raises(UserError, match="'--to' must be a new or empty folder"):
+            export_tables(tmp_path / "out" / "deep", store.tables("r1"))

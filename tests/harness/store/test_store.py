@@ -1,0 +1,441 @@
+"""The store: whatever goes in comes out equal, a run is there whole or not at all, and the tables refuse nonsense."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.errors import StoreError, StoreLockedError, UserError
+from harness.store import Home, Store, opening
+from harness.store.rows import COLUMNS
+from tests.harness.store.any_records import (
+    ANSWERS,
+    JUDGEMENTS,
+    RUNS,
+    SAMPLES,
+    TEXT,
+    TRAININGS,
+    VERDICTS,
+    make_parts,
+    make_run,
+    make_verdict,
+)
+
+PROPERTY = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """An open store that property tests write into again and again."""
+    with Store.open(Home(tmp_path_factory.mktemp("home") / ".muster")) as store:
+        yield store
+
+
+@PROPERTY
+@given(
+    run=RUNS,
+    samples=st.lists(SAMPLES, max_size=4, unique_by=lambda s: (s.split, s.id)),
+    answers=st.lists(ANSWERS, max_size=4, unique_by=lambda a: (a.candidate, a.sample_id)),
+    judgements=st.lists(JUDGEMENTS, max_size=4, unique_by=lambda j: (j.candidate, j.metric, j.id)),
+    trainings=st.lists(TRAININGS, max_size=2),
+)
+def test_every_record_comes_back_equal(shared, run, samples, answers, judgements, trainings):
+    """Odd Unicode, half surrogate pairs, NUL, None, empty mappings, 64-bit numbers: what is stored is read back equal."""
+    parts = {"samples": samples, "answers": answers, "judgements": judgements, "trainings": trainings}
+    shared.write_run(run, **parts)
+    assert run in shared.runs()
+    assert {name: getattr(shared, name)(run.id) for name in parts} == parts
+
+
+@PROPERTY
+@given(verdicts=st.lists(VERDICTS, max_size=3))
+def test_verdicts_come_back_equal_and_replace_earlier_ones(shared, verdicts):
+    """The last gate's verdicts are the run's."""
+    shared.write_verdicts("r1", verdicts)
+    assert shared.verdicts("r1") == verdicts
+
+
+@PROPERTY
+@given(key=TEXT.filter(bool), other=TEXT.filter(bool))
+def test_selections_and_keys_take_any_text(shared, key, other):
+    """Candidate, metric and key are found by exactly the text that was stored."""
+    parts = make_parts(1)
+    parts["judgements"] = [replace(parts["judgements"][0], candidate=c, metric=key, key=key) for c in {key, other}]
+    parts["answers"] = [replace(parts["answers"][0], candidate=c, key=c) for c in {key, other}]
+    shared.write_run(make_run(f"any {key}"), **parts)
+    assert [j.candidate for j in shared.judgements(f"any {key}", candidate=key)] == [key]
+    assert len(shared.judgements(f"any {key}", metric=key)) == len({key, other})
+    assert [a.candidate for a in shared.answers(f"any {key}", key)] == [key]
+    assert set(shared.cached_answers([key])) == {key}
+    assert shared.cached_judgements([key])[key].key == key
+
+
+def test_reading_keeps_the_order_of_writing(home):
+    """Two thousand answers and judgements come back in their order."""
+    parts = make_parts(1000)
+    with Store.open(home) as store:
+        store.write_run(make_run(), **parts)
+        assert store.answers("r1") == parts["answers"]
+        assert store.judgements("r1") == parts["judgements"]
+        chosen = [j for j in parts["judgements"] if j.candidate == "lora" and j.metric == "toxicity"]
+        assert store.judgements("r1", "lora", "toxicity") == chosen
+        assert store.answers("r1", "base") == [a for a in parts["answers"] if a.candidate == "base"]
+
+
+def test_a_run_written_again_replaces_itself_and_nothing_else(home):
+    """The same id is one run, its old verdicts are gone, and other runs stay as they were."""
+    with Store.open(home) as store:
+        for id in ("r1", "r2"):
+            store.write_run(make_run(id), **make_parts())
+            store.write_verdicts(id, [make_verdict(id)])
+        store.write_run(make_run("r1", status="incomplete"), **make_parts(2))
+        assert {run.id: run.status for run in store.runs()} == {"r1": "incomplete", "r2": "complete"}
+        assert (len(store.samples("r1")), len(store.samples("r2"))) == (2, 3)
+        assert (store.verdicts("r1"), store.verdicts("r2")) == ([], [make_verdict("r2")])
+
+
+@pytest.mark.parametrize("part", ["samples", "answers", "judgements"])
+def test_a_row_that_stands_twice_is_refused(home, part):
+    """Two rows of one place are a defect of the caller; nothing of the run is stored."""
+    parts = make_parts()
+    parts[part] = [*parts[part], parts[part][0]]
+    with Store.open(home) as store:
+        with pytest.raises(ValueError, match="got two"):
+            store.write_run(make_run(), **parts)
+        assert store.runs() == []
+
+
+def test_a_verdict_on_another_run_is_refused(home):
+    """A verdict names its run; it cannot be stored under another."""
+    with Store.open(home) as store, pytest.raises(ValueError, match="verdicts must be on run 'r2'"):
+        store.write_verdicts("r2", [make_verdict("r1")])
+
+
+def test_a_failed_write_leaves_the_store_as_it_was(home):
+    """An error in the middle of a transaction rolls all of it back."""
+    with Store.open(home) as store:
+        store.write_run(make_run(), **make_parts())
+        with pytest.raises(duckdb.Error):
+            store.replace_run(
+                "r1", {"samples": store.tables("r1")["samples"], "answers": store.tables("r1")["samples"]}
+            )
+        assert len(store.answers("r1")) == 6
+        assert len(store.samples("r1")) == 3
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        "'nan', NULL, NULL", "'inf', NULL, NULL", "'-inf', NULL, NULL", "NULL, NULL, NULL", "0.5, 'timeout', 'late'",
+    ],
+)  # fmt: skip
+def test_the_table_itself_refuses_what_is_no_score(home, values):
+    """NaN, infinity, neither score nor error, and both at once cannot be stored by any way."""
+    with Store.open(home):
+        pass
+    with duckdb.connect(str(home.store)) as connection, pytest.raises(duckdb.ConstraintException):
+        connection.execute(
+            "INSERT INTO judgements (run_id, position, candidate, metric, sample_id, key, evidence, score, error_kind, "
+            f"error_message) VALUES ('r', 0, 'c', 'm', 's', 'k', '{{}}', {values})"
+        )
+
+
+def test_schema_and_columns_agree(home):
+    """schema.sql has exactly the columns, in order and type, that rows are made of."""
+    with Store.open(home):
+        pass
+    with duckdb.connect(str(home.store)) as connection:
+        for table, columns in COLUMNS.items():
+            found = connection.execute(
+                "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ? ORDER BY column_index",
+                [table],
+            ).fetchall()
+            assert dict(found) == dict(columns)
+            assert [name for name, _ in found] == list(columns)
+
+
+def test_runs_are_found_by_id_prefix_and_age(home):
+    """`latest` is the newest, a prefix must be one run's, and what is not there is answered with the nearest."""
+    with Store.open(home) as store:
+        with pytest.raises(UserError, match="it holds none yet"):
+            store.run("latest")
+        for number, id in enumerate(["clinic-aa11", "clinic-ab22", "clinic-ab22x", "other-1"]):
+            store.write_run(make_run(id, started=f"2026-01-0{number + 1}T00:00:00+00:00"), **make_parts(1))
+        assert [run.id for run in store.runs()] == ["other-1", "clinic-ab22x", "clinic-ab22", "clinic-aa11"]
+        assert store.run("latest").id == "other-1"
+        assert store.run("clinic-aa").id == "clinic-aa11"
+        assert store.run("clinic-ab22").id == "clinic-ab22"
+        with pytest.raises(UserError, match=r"with which 3 begin: clinic-ab22x, clinic-ab22, clinic-aa11"):
+            store.run("clinic")
+        with pytest.raises(UserError, match="did you mean 'clinic-aa11'"):
+            store.run("clinik-aa11")
+        assert store.find_run("key of other-1").id == "other-1"
+        assert store.find_run("unknown") is None
+
+
+def test_of_runs_started_in_the_same_second_the_last_written_is_the_latest(home):
+    """Runs shorter than the clock's tick keep their order."""
+    with Store.open(home) as store:
+        for id in ("b", "a", "c"):
+            store.write_run(make_run(id), **make_parts(1))
+        assert [run.id for run in store.runs()] == ["c", "a", "b"]
+
+
+def test_scores_join_judgements_with_every_split_of_their_sample(home):
+    """A sample of two splits counts in both; a failed judgement is a row without a score."""
+    parts = make_parts(2)
+    parts["samples"].append(replace(parts["samples"][1], split="hard"))
+    with Store.open(home) as store:
+        store.write_run(make_run(), **parts)
+        scores = store.scores("r1")
+    assert ("base", "hard", "s1", "c1", '{"urgency":"high"}', "correctness", 0.5) in scores
+    assert ("lora", "test", "s1", "c1", '{"urgency":"high"}', "toxicity", None) in scores
+    assert len(scores) == 2 * 2 * 3
+
+
+def test_the_views_count_unscored_beside_the_mean(home):
+    """`leaderboard` has every run's means with n and unscored; `latest_judgements` the newest run's judgement of each answer."""
+    with Store.open(home) as store:
+        store.write_run(make_run("old", started="2026-01-01"), **make_parts(4))
+        store.write_run(make_run("new", started="2026-01-02"), **make_parts(3))
+        assert ("test", "correctness", "lora", 2, 1, pytest.approx(1 / 6)) in store.leaderboard("new")
+        assert ("test", "correctness", "base", 3, 0, pytest.approx(1 / 3)) in store.leaderboard("new")
+    with duckdb.connect(str(home.store), read_only=True) as connection:
+        board = connection.execute("FROM leaderboard").fetchall()
+        assert [row[0] for row in board] == ["new"] * 4 + ["old"] * 4
+        latest = connection.execute("SELECT run, sample_id, count(*) FROM latest_judgements GROUP BY ALL").fetchall()
+        assert sorted(latest) == [("new", "s0", 4), ("new", "s1", 4), ("new", "s2", 4), ("old", "s3", 4)]
+
+
+def test_caches_hold_what_succeeded_and_nothing_else(home):
+    """Failed answers and unscored judgements are tried again; an empty key is no key; unknown keys are left out."""
+    parts = make_parts()
+    with Store.open(home) as store:
+        store.write_run(make_run(), **parts)
+        found = store.cached_answers(["base 0", "lora 2", "unknown", "", "base 0"])
+        assert found == {"base 0": parts["answers"][0].completion}
+        judged = store.cached_judgements(["base 1 toxicity", "lora 2 toxicity", "", "unknown"])
+        assert judged == {"base 1 toxicity": next(j for j in parts["judgements"] if j.key == "base 1 toxicity")}
+        assert store.cached_answers([]) == {}
+
+
+def test_twenty_thousand_keys_are_looked_up_at_once(home):
+    """Asking for 20,000 keys takes moments, not one query a key."""
+    parts = make_parts(10_000)
+    keys = [a.key for a in parts["answers"]]
+    with Store.open(home) as store:
+        store.write_run(make_run(), **parts)
+        start = time.perf_counter()
+        assert len(store.cached_answers(keys)) == 19_999
+        assert time.perf_counter() - start < 3
+
+
+# ------------------------------------------------------------------------------------------------------------- opening
+
+
+HOLD = """
+    import sys, time
+    from pathlib import Path
+    from harness.store import Home, Store
+    with Store.open(Home(Path(sys.argv[1])), read_only=sys.argv[2] == "read"):
+        print("open", flush=True)
+        time.sleep(float(sys.argv[3]))
+"""
+
+
+@contextmanager
+def running(code, *arguments):
+    """A Python process that has printed its first line; killed at the end of the block."""
+    command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline()
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_another_process_gets_one_sentence_with_its_pid(home, read_only):
+    """While a process holds the store, opening fails after the wait and names the process; then it works."""
+    with Store.open(home):
+        pass
+    with running(HOLD, home.path, "write", 60) as holder:
+        began = time.monotonic()
+        with pytest.raises(StoreLockedError) as raised, Store.open(home, read_only=read_only, wait=0.3):
+            pass
+        assert 0.3 <= time.monotonic() - began < 10
+        assert f"(PID {holder.pid})" in str(raised.value)
+        assert "\n" not in str(raised.value)
+    with Store.open(home, read_only=read_only) as store:
+        assert store.runs() == []
+
+
+def test_a_short_hold_is_waited_out(home):
+    """A process that lets go within the wait is no error."""
+    with Store.open(home):
+        pass
+    with running(HOLD, home.path, "write", 0.5), Store.open(home, wait=20) as store:
+        assert store.runs() == []
+
+
+def test_two_readers_share_the_store(home):
+    """Reading does not keep another reader out."""
+    with Store.open(home):
+        pass
+    with running(HOLD, home.path, "read", 60), Store.open(home, read_only=True, wait=0) as store:
+        assert store.runs() == []
+
+
+def test_reading_where_nothing_was_run_makes_nothing(home):
+    """A read-only verb in an empty folder says so in one line and leaves no trace."""
+    with pytest.raises(StoreError, match="there is no store yet"), Store.open(home, read_only=True):
+        pass
+    assert not home.path.exists()
+
+
+def damaged(home, content):
+    """What opening and reading a store of these bytes raises."""
+    home.make()
+    home.store.write_bytes(content)
+    with pytest.raises(StoreError) as raised, Store.open(home) as store:
+        _ = store.answers("r1"), store.judgements("r1")
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_a_file_that_is_no_store_gets_one_line(home):
+    """Text, an empty file, a cut-off store, a flipped bit and a foreign DuckDB file are told apart, without a traceback."""
+    assert "is not a DuckDB file" in damaged(home, b"hello " * 1000)
+    assert "is not a DuckDB file" in damaged(home, b"")
+    home.store.unlink()
+    with Store.open(home) as store:
+        store.write_run(make_run(), **make_parts(200))
+    whole = home.store.read_bytes()
+    assert "'muster store rebuild'" in damaged(home, whole[: len(whole) // 3])
+    for place in (len(whole) // 3, len(whole) // 2):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1
+        assert "'muster store rebuild'" in damaged(home, bytes(flipped))
+    home.store.unlink()
+    with duckdb.connect(str(home.store)) as connection:
+        connection.execute("CREATE TABLE meta (schema_version INTEGER)")
+    with pytest.raises(StoreError, match="no muster store"), Store.open(home):
+        pass
+
+
+def test_a_newer_store_asks_for_an_upgrade(home):
+    """A schema this program does not know is refused with the command that mends it."""
+    with Store.open(home):
+        pass
+    with duckdb.connect(str(home.store)) as connection:
+        connection.execute("UPDATE meta SET schema_version = 9")
+    with (
+        pytest.raises(
+            StoreError, match=r"newer muster \(schema 9; this one knows 1\)\. Upgrade: pip install --upgrade"
+        ),
+        Store.open(home, read_only=True),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_an_older_store_is_brought_up_to_date(home, monkeypatch, read_only):
+    """Missing migrations run in order, each once, also when the store is opened for reading; a broken one changes nothing."""
+    with Store.open(home) as store:
+        store.write_run(make_run(), **make_parts())
+    monkeypatch.setattr(
+        opening, "MIGRATIONS", ("ALTER TABLE runs ADD COLUMN note VARCHAR", "UPDATE runs SET note = 'two'")
+    )
+    for _ in range(2):
+        with Store.open(home, read_only=read_only) as store:
+            assert len(store.samples("r1")) == 3
+    monkeypatch.setattr(opening, "MIGRATIONS", (*opening.MIGRATIONS, "UPDATE runs SET note = 'three'; SELECT nonsense"))
+    with pytest.raises(duckdb.Error), Store.open(home):
+        pass
+    with duckdb.connect(str(home.store)) as connection:
+        assert connection.execute("SELECT note, schema_version FROM runs, meta").fetchall() == [("two", 3)]
+
+
+def test_sql_in_the_store_reaches_no_other_file(home, tmp_path):
+    """A connection can neither read nor write files, nor load extensions, nor be told to."""
+    with Store.open(home) as store:
+        connection = store._connection
+        for sql in (
+            f"COPY runs TO '{tmp_path / 'out.csv'}'", f"FROM read_csv('{tmp_path / 'in.csv'}')", "INSTALL httpfs", "LOAD httpfs",
+            f"ATTACH '{tmp_path / 'other.duckdb'}'", "SET enable_external_access = true",
+        ):  # fmt: skip
+            with pytest.raises(duckdb.Error):
+                connection.execute(sql)
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_the_home_keeps_itself_out_of_version_control(home):
+    """A new home has a .gitignore for everything in it, and no draft of the store is left."""
+    with Store.open(home):
+        pass
+    assert sorted(path.name for path in home.path.iterdir()) == [".gitignore", "store.duckdb"]
+    assert (home.path / ".gitignore").read_text() == "*\n"
+
+
+def test_a_home_that_cannot_be_made_is_the_users_mistake(tmp_path):
+    """A file in the place of the folder gets one line."""
+    (tmp_path / "file").write_text("x")
+    with (
+        pytest.raises(UserError, match="'--home' must be a folder that can be written to"),
+        Store.open(Home(tmp_path / "file")),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("id", ["", "..", "a/b", "a\\b", "a:b"])
+def test_a_run_id_never_leaves_the_folder_of_runs(home, id):
+    """An id with a path in it is refused."""
+    with pytest.raises(UserError, match="must be a plain name"):
+        home.run_dir(id)
+
+
+# -------------------------------------------------------------------------------------------------------------- killed
+
+
+WRITE_FOREVER = """
+    import sys
+    from pathlib import Path
+    sys.path.insert(0, sys.argv[2])
+    from tests.harness.store.any_records import make_parts, make_run
+    from harness.store import Home, Store
+    parts = make_parts(300)
+    number = 0
+    while True:
+        with Store.open(Home(Path(sys.argv[1])), wait=20) as store:
+            store.write_run(make_run(f"r{number % 5}", seconds=float(number)), **parts)
+        print(number, flush=True)
+        number += 1
+"""
+
+
+@pytest.mark.parametrize("lines", [0, 1, 3])
+def test_a_kill_leaves_each_run_whole_or_absent(home, request, lines):
+    """After `kill -9` in the midst of writing, every run has all its rows, and none that was acknowledged is lost."""
+    with running(WRITE_FOREVER, home.path, request.config.rootpath) as writer:
+        acknowledged = [0, *(int(writer.stdout.readline()) for _ in range(lines))]
+        time.sleep(0.013 * lines)
+        writer.kill()
+        acknowledged += map(int, writer.stdout.read().split())
+    with Store.open(home) as store:
+        runs = store.runs()
+        assert max(run.seconds for run in runs) >= max(acknowledged)
+        for run in runs:
+            counts = len(store.samples(run.id)), len(store.answers(run.id)), len(store.judgements(run.id))
+            assert counts == (300, 600, 1200)
