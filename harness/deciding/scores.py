@@ -1,0 +1,154 @@
+"""Scores as columns: what comparisons and gates compute on.
+
+A split's samples are numbered once, and each candidate's scores of a metric are two arrays over them, values and
+whether there is one. So pairing two candidates is an array operation, and what one of them lacks is known to be
+lacking: a sample that any candidate or metric of the split has counts as unscored for those who have no score of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import StoreError
+
+T = TypeVar("T", bound=Hashable)
+
+ScoreRow = tuple[str, str, str, str | None, str | Mapping[str, str] | None, str, float | None]
+"""Candidate, split, sample id, cluster, slices (a mapping, or its JSON), metric, score."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Column:
+    """One candidate's scores of one metric: `values` and `scored`, shape [samples]. A value without a score is 0."""
+
+    values: NDArray[np.float64]
+    scored: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SplitScores:
+    """All scores of one split."""
+
+    ids: tuple[str, ...]
+    """The samples, in the order they were first met."""
+    clusters: NDArray[np.int64] | None
+    """A code per sample; None where no two samples share a cluster."""
+    slices: Mapping[str, tuple[str | None, ...]]
+    """For each slicing column, the sample's value."""
+    columns: Mapping[tuple[str, str], Column]
+    """By candidate and metric."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Metrics that any candidate has in this split."""
+        return tuple(dict.fromkeys(metric for _, metric in self.columns))
+
+    def column(self, candidate: str, metric: str) -> Column:
+        """The candidate's scores; all unscored where it has none."""
+        found = self.columns.get((candidate, metric))
+        n = len(self.ids)
+        return found or Column(values=np.zeros(n), scored=np.zeros(n, dtype=bool))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scores:
+    """The scores of a run (or of several, with candidates named apart)."""
+
+    candidates: tuple[str, ...]
+    splits: Mapping[str, SplitScores]
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[ScoreRow]) -> Scores:
+        """Turns rows of the store into columns.
+
+        Raises:
+            StoreError: If a score is not finite, or a candidate has two scores of one metric for one sample.
+        """
+        table = list(rows)
+        if not table:
+            return cls(candidates=(), splits={})
+        # One list a column: unpacking a quarter of a million rows with zip takes twice as long.
+        candidates, candidate_codes = _codes([row[0] for row in table])
+        splits, split_codes = _codes([row[1] for row in table])
+        ids, id_codes = _codes([row[2] for row in table])
+        metrics, metric_codes = _codes([row[5] for row in table])
+        values, scored = _values(table)
+        cell_codes = candidate_codes * len(metrics) + metric_codes
+        cells = [(candidate, metric) for candidate in candidates for metric in metrics]
+        found = {}
+        for number, split in enumerate(splits):
+            rows_here = np.flatnonzero(split_codes == number)
+            _, firsts, samples = np.unique(id_codes[rows_here], return_index=True, return_inverse=True)
+            firsts = rows_here[firsts]
+            columns = {}
+            for code in dict.fromkeys(cell_codes[rows_here].tolist()):
+                at = np.flatnonzero(cell_codes[rows_here] == code)
+                rows_of_cell = rows_here[at]
+                columns[cells[code]] = _column(
+                    cells[code], samples[at], values[rows_of_cell], scored[rows_of_cell], len(firsts)
+                )
+            found[split] = SplitScores(
+                ids=tuple(ids[code] for code in id_codes[firsts]),
+                clusters=_cluster_codes([table[i][3] for i in firsts]),
+                slices=_slice_columns([table[i][4] for i in firsts]),
+                columns=columns,
+            )
+        return cls(candidates=tuple(candidates), splits=found)
+
+
+def _values(table: Sequence[ScoreRow]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    scored = np.array([row[6] is not None for row in table])
+    values = np.array([0.0 if row[6] is None else row[6] for row in table], dtype=np.float64)
+    if not np.isfinite(values).all():
+        row = table[int(np.flatnonzero(~np.isfinite(values))[0])]
+        raise StoreError(f"a stored score must be finite (got {row[6]} for {row[5]} of {row[2]}). Judge it anew.")
+    return values, scored
+
+
+def _codes(values: Sequence[T]) -> tuple[list[T], NDArray[np.int64]]:
+    """The distinct values in the order first met, and each value's number among them."""
+    numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
+    return list(numbers), np.array([numbers[value] for value in values], dtype=np.int64)
+
+
+def _column(
+    name: tuple[str, str],
+    samples: NDArray[np.int64],
+    values: NDArray[np.float64],
+    scored: NDArray[np.bool_],
+    size: int,
+) -> Column:
+    if len(np.unique(samples)) != len(samples):
+        candidate, metric = name
+        raise StoreError(
+            f"{candidate!r} must have one score of {metric!r} a sample (got several). Run 'muster store doctor'."
+        )
+    column = Column(values=np.zeros(size), scored=np.zeros(size, dtype=bool))
+    column.values[samples], column.scored[samples] = values, scored
+    return column
+
+
+def _cluster_codes(clusters: Sequence[str | None]) -> NDArray[np.int64] | None:
+    """A sample without a cluster is one of its own. Clusters of one sample each are no clusters."""
+    _, codes = _codes([i if cluster is None else cluster for i, cluster in enumerate(clusters)])
+    return None if codes.max() + 1 == len(codes) else codes
+
+
+def _slice_columns(slices: Sequence[str | Mapping[str, str] | None]) -> dict[str, tuple[str | None, ...]]:
+    read: dict[str, Mapping[str, str]] = {}
+    found: list[Mapping[str, str]] = []
+    for value in slices:
+        if isinstance(value, str):
+            if value not in read:
+                read[value] = json.loads(value)
+            found.append(read[value])
+        else:
+            found.append(value or {})
+    columns = dict.fromkeys(column for mapping in found for column in mapping)
+    return {column: tuple(mapping.get(column) for mapping in found) for column in columns}

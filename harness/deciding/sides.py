@@ -1,0 +1,92 @@
+"""Finding the two sides of a comparison in the store: candidates of one run, or of two.
+
+Two runs can be compared where the same judge scored both; samples are paired by id. What was judged by different
+judges is named, and left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.deciding.scores import ScoreRow, Scores
+from harness.errors import UserError
+from harness.records import Metric, Run
+
+if TYPE_CHECKING:
+    from harness.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One candidate of one run."""
+
+    run: Run
+    candidate: str
+
+    @property
+    def label(self) -> str:
+        """`RUN:CANDIDATE`, which also finds it again."""
+        return f"{self.run.id}:{self.candidate}"
+
+
+def latest_run(store: Store, suite: str, wanted: str = "latest") -> Run:
+    """The newest run of a suite, or the run asked for, which must be one of that suite.
+
+    Raises:
+        UserError: If there is no such run.
+    """
+    if wanted == "latest":
+        found = next((run for run in store.runs() if run.suite == suite), None)
+        if found is None:
+            raise UserError(
+                f"'run' must be in the store (got 'latest'; it holds no run of {suite!r}). Run the suite first."
+            )
+        return found
+    run = store.run(wanted)
+    if run.suite != suite:
+        raise UserError(f"'run' must be one of suite {suite!r} (got {run.id!r} of {run.suite!r}). See 'muster runs'.")
+    return run
+
+
+def find_side(store: Store, name: str, run: Run, like: str | None = None) -> Side:
+    """What a name stands for: a candidate of `run`, `RUN:CANDIDATE`, or a RUN's candidate of the name `like`.
+
+    Raises:
+        UserError: If it is none of them.
+    """
+    if name in run.candidates:
+        return Side(run=run, candidate=name)
+    run_name, colon, candidate = name.partition(":")
+    if not colon and like is None:
+        known = ", ".join(run.candidates)
+        raise UserError(
+            f"'candidate' must be one of run {run.id}'s ({known}) or RUN:CANDIDATE (got {name!r}). See 'muster runs'."
+        )
+    other = store.run(run_name)
+    wanted = candidate if colon else like or ""
+    if wanted not in other.candidates:
+        known = ", ".join(other.candidates)
+        raise UserError(f"'candidate' must be one of run {other.id}'s ({known}) (got {wanted!r}). See 'muster runs'.")
+    return Side(run=other, candidate=wanted)
+
+
+def score_rows(store: Store, side: Side, name: str) -> list[ScoreRow]:
+    """The side's scores, its candidate called `name`."""
+    return [(name, *row[1:]) for row in store.scores(side.run.id) if row[0] == side.candidate]
+
+
+def scores_of_both(store: Store, first: Side, second: Side) -> tuple[Scores, str, str]:
+    """The scores of two sides, and what they go by: candidates of one run by their names, others by their labels."""
+    names = (first.candidate, second.candidate)
+    if first.run.id != second.run.id:
+        names = (first.label, second.label)
+    rows = score_rows(store, first, names[0]) + score_rows(store, second, names[1])
+    return Scores.from_rows(rows), *names
+
+
+def shared_metrics(first: Run, second: Run) -> tuple[list[Metric], list[str]]:
+    """Metrics that the same judge scored in both runs, and the names of those that changed or are in one only."""
+    shared = [m for m in first.metrics if m in second.metrics and first.judges.get(m.name) == second.judges.get(m.name)]
+    names = dict.fromkeys(m.name for m in (*first.metrics, *second.metrics))
+    return shared, [name for name in names if name not in {m.name for m in shared}]

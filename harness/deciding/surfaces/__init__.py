@@ -1,0 +1,23 @@
+"""What a verdict is shown on: JSON, JUnit XML, Markdown and the terminal, all from the one Verdict record.
+
+No surface decides anything: outcome words and exit statuses are copied from the verdicts, and the worst of several is
+found by `gate.worst_verdict` for all of them. Every text is treated as hostile: names come from files that others
+wrote.
+"""
+
+from __future__ import annotations
+
+from harness.deciding.surfaces.machine import to_dict, to_json, to_junit
+from harness.deciding.surfaces.markdown import to_markdown
+from harness.deciding.surfaces.terminal import comparison_table, flip_table, leaderboard_tables, to_terminal
+
+__all__ = [
+    "comparison_table",
+    "flip_table",
+    "leaderboard_tables",
+    "to_dict",
+    "to_json",
+    "to_junit",
+    "to_markdown",
+    "to_terminal",
+]

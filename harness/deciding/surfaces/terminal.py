@@ -1,0 +1,214 @@
+"""Verdicts and leaderboards for a terminal. Words say what colours say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from harness.deciding.comparison import Flip, LeaderboardRow, sign
+from harness.deciding.gate import worst_verdict
+from harness.deciding.surfaces.text import bounds_text, estimate_text, headline, plain, subject
+from harness.deciding.wording import number, signed
+from harness.records import Comparison, Estimate, Finding, Metric, Outcome, Verdict
+
+STYLES: dict[Outcome, str] = {
+    "pass": "bold green",
+    "fail": "bold red",
+    "inconclusive": "bold yellow",
+    "incomplete": "bold magenta",
+}
+GAP = 3
+"""Columns between two cells of a table."""
+
+
+def to_terminal(verdicts: Sequence[Verdict]) -> RenderableType:
+    """For each verdict its outcome, a table of the rules, and the sentence of each rule that did not pass."""
+    parts: list[RenderableType] = []
+    for verdict in verdicts:
+        parts += [_heading(subject(verdict), verdict), _findings(verdict), *_sentences(verdict), Text()]
+    if len(verdicts) > 1:
+        parts.append(_heading(f"{len(verdicts)} candidates", worst_verdict(verdicts)))
+    return Group(*parts)
+
+
+def leaderboard_tables(rows: Sequence[LeaderboardRow], metrics: Sequence[Metric]) -> RenderableType:
+    """A table for each split: mean and the longer side of its interval, n, unscored.
+
+    Metrics that do not fit beside the others get a table of their own, so that nothing is cut off.
+    """
+    return _Leaderboard(rows, metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaderboard:
+    rows: Sequence[LeaderboardRow]
+    metrics: Sequence[Metric]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for split in dict.fromkeys(row.split for row in self.rows):
+            rows = [row for row in self.rows if row.split == split]
+            shown = [metric for metric in self.metrics if any(metric.name in row.estimates for row in rows)]
+            yield Text(f"on {plain(split)}", "bold")
+            counts = any(len({(e.n, e.unscored) for e in row.estimates.values()}) > 1 for row in rows)
+            for group in _groups(rows, shown, options.max_width, counts=counts):
+                yield _leaderboard(rows, group, counts=counts)
+            confidence = next((e.confidence for row in rows for e in row.estimates.values()), 0.95)
+            yield Text(f"± is the longer side of the {100 * confidence:g} % interval", "dim")
+
+
+def comparison_table(comparisons: Sequence[Comparison], metrics: Sequence[Metric]) -> RenderableType:
+    """A row for each of `metrics`, in order: both means, the difference with its interval, and what it says."""
+    if not comparisons:
+        return Text("nothing judged on both sides")
+    first = comparisons[0]
+    table = Table(
+        box=None, pad_edge=False, padding=(0, 2, 0, 0), title_justify="left",
+        title=Text(plain(f"{first.candidate} against {first.baseline} on {first.split}"), "bold"),
+    )  # fmt: skip
+    table.add_column("metric", no_wrap=True)
+    for name in ("mean", "against", "difference", "better/equal/worse"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("so it is")
+    for found, metric in zip(comparisons, metrics, strict=True):
+        table.add_row(
+            Text(plain(found.metric)),
+            _or_dash(found.candidate_mean),
+            _or_dash(found.baseline_mean),
+            _difference(found),
+            Text.assemble(
+                f"{found.wins}/{found.ties}/{found.losses}\n", (f"n {found.n}, {found.unscored} unscored", "dim")
+            ),
+            _said(found, metric),
+        )
+    return Group(table, Text(f"differences with their {100 * first.confidence:g} % intervals", "dim"))
+
+
+def flip_table(flips: Sequence[Flip], metric: Metric) -> RenderableType:
+    """The samples that changed most in one metric."""
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title_justify="left",
+        title=Text(f"{plain(metric.name)}: changed most", "bold"),
+    )  # fmt: skip
+    table.add_column("sample", overflow="fold")
+    for name in ("before", "after", "change"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for flip in flips:
+        table.add_row(
+            Text(plain(flip.sample_id)),
+            number(flip.baseline_score),
+            number(flip.candidate_score),
+            signed(flip.change),
+            Text("better", "green") if flip.improved else Text("worse", "red"),
+        )
+    return table
+
+
+def _difference(found: Comparison) -> Text:
+    text = Text("-" if found.difference is None else signed(found.difference))
+    if found.low is not None and found.high is not None:
+        text.append(f"\n{signed(found.low)} to {signed(found.high)}", "dim")
+    return text
+
+
+def _said(found: Comparison, metric: Metric) -> Text:
+    if found.low is None or found.high is None:
+        return Text("too few to tell", "dim")
+    if found.low <= 0 <= found.high:
+        return Text("not told apart", "dim")
+    return Text("better", "bold green") if found.low * sign(metric) > 0 else Text("worse", "bold red")
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else number(value)
+
+
+def _heading(who: str, verdict: Verdict) -> Text:
+    return Text.assemble((headline(verdict), STYLES[verdict.outcome]), "  ", plain(who))
+
+
+def _findings(verdict: Verdict) -> RenderableType:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("outcome", no_wrap=True)
+    table.add_column("rule", overflow="fold")
+    for name in ("estimate", "bounds", "n", "unscored"):
+        table.add_column(name, justify="right", overflow="fold")
+    several = len({finding.split for finding in verdict.findings}) > 1
+    for finding in verdict.findings:
+        table.add_row(
+            Text(finding.outcome.upper(), STYLES[finding.outcome]),
+            Text(plain(f"{finding.rule} on {finding.split}" if several else finding.rule)),
+            estimate_text(finding),
+            bounds_text(finding),
+            str(finding.n),
+            str(finding.n_unscored),
+        )
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _sentences(verdict: Verdict) -> list[RenderableType]:
+    return [Padding(_sentence(finding), (0, 0, 0, 2)) for finding in verdict.findings if finding.outcome != "pass"]
+
+
+def _sentence(finding: Finding) -> Text:
+    return Text.assemble((finding.outcome.upper(), STYLES[finding.outcome]), "  ", plain(finding.message))
+
+
+def _groups(
+    rows: Sequence[LeaderboardRow], metrics: Sequence[Metric], width: int, *, counts: bool
+) -> list[list[Metric]]:
+    """The metrics, in order, in as many groups as a terminal of this width needs."""
+    names = max(len("candidate"), *(len(plain(row.candidate)) for row in rows))
+    whole = width - names - (0 if counts else 2 * GAP + len("n unscored") + 6)
+    groups: list[list[Metric]] = []
+    room = 0
+    for metric in metrics:
+        lines = [
+            line for row in rows for line in _cell(row.estimates.get(metric.name), counts=counts).plain.split("\n")
+        ]
+        wide = max(len(_metric_heading(metric)), *map(len, lines)) + GAP
+        if room < wide:
+            groups.append([])
+            room = whole
+        groups[-1].append(metric)
+        room -= wide
+    return groups
+
+
+def _leaderboard(rows: Sequence[LeaderboardRow], metrics: Sequence[Metric], *, counts: bool) -> Table:
+    """With `counts`, n and unscored stand in each cell, for they differ; else in columns of their own."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("candidate", overflow="fold")
+    for metric in metrics:
+        table.add_column(Text(_metric_heading(metric)), justify="right", overflow="fold")
+    if not counts:
+        table.add_column("n", justify="right", no_wrap=True)
+        table.add_column("unscored", justify="right", no_wrap=True)
+    for row in rows:
+        cells = [_cell(row.estimates.get(metric.name), counts=counts) for metric in metrics]
+        if not counts:
+            first = next(iter(row.estimates.values()))
+            cells += [Text(str(first.n)), Text(str(first.unscored))]
+        table.add_row(Text(plain(row.candidate)), *cells)
+    return table
+
+
+def _metric_heading(metric: Metric) -> str:
+    return f"{plain(metric.name)} {'↑' if metric.direction == 'higher' else '↓'}"
+
+
+def _cell(estimate: Estimate | None, *, counts: bool) -> Text:
+    if estimate is None:
+        return Text("")
+    text = Text("-" if estimate.mean is None else number(estimate.mean))
+    if estimate.mean is not None and estimate.low is not None and estimate.high is not None:
+        text.append(f" ±{number(max(estimate.high - estimate.mean, estimate.mean - estimate.low))}", "dim")
+    if counts:
+        text.append(f"\nn {estimate.n}, {estimate.unscored} unscored", "dim")
+    return text

@@ -1,0 +1,120 @@
+"""The one English sentence of each finding, from the same numbers the decision was made on."""
+
+from __future__ import annotations
+
+from harness import stats
+from harness.deciding.evidence import Question
+from harness.records import Outcome
+
+
+def number(value: float) -> str:
+    """Three decimals, or as many as two significant digits need, up to six."""
+    digits = next((d for d in (3, 4, 5) if abs(value) >= 10 ** (1 - d)), 6 if abs(value) >= 5e-7 else 3)
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0 makes -0.0 zero
+
+
+def signed(value: float) -> str:
+    """As `number`, with a plus where it is positive."""
+    return f"{'+' if value > 0 else ''}{number(value)}"
+
+
+def sentence(question: Question, outcome: Outcome, *, needed: int | None, rules: int) -> str:
+    """What was measured, and what it means for the rule."""
+    if question.n == 0:
+        return _nothing(question)
+    return f"{_measured(question)}{_unscored(question)}: {_conclusion(question, outcome, needed, rules)}."
+
+
+def coverage_sentence(
+    *, metric: str, split: str, candidate: str, scored: int, total: int, wanted: float, outcome: Outcome
+) -> str:
+    """For the coverage rule: a plain count of the least covered metric."""
+    share = 100 * scored / total if total else 0.0
+    end = {
+        "pass": f"at least the {100 * wanted:g} % asked for",
+        "incomplete": f"below the {100 * wanted:g} % asked for, but the run is incomplete; run it again",
+    }.get(outcome, f"below the {100 * wanted:g} % asked for")
+    return f"{candidate} on {split} has a {metric} score for {scored} of {total} answers ({share:.1f} %): {end}."
+
+
+def _measured(question: Question) -> str:
+    interval = question.interval
+    values = f"n {question.n}"
+    if interval.clusters is not None:
+        values += f" in {interval.clusters} clusters"
+    if interval.low is not None and interval.high is not None:
+        values = (
+            f"{number(interval.low)} to {number(interval.high)} at {100 * question.confidence:g} % a side, {values}"
+        )
+    whose = f"{question.candidate}'s {question.metric.name} on {question.split}"
+    if not question.is_paired:
+        return f"{whose} is {number(interval.estimate)} ({values})"
+    return f"{whose} differs from {question.baseline}'s by {signed(interval.estimate)} ({values})"
+
+
+def _unscored(question: Question) -> str:
+    if question.unscored == 0:
+        return ""
+    low, high = sorted(question.extreme(best=best).estimate for best in (False, True))
+    show = signed if question.is_paired else number
+    return f", with {question.unscored} unscored that could make it anything from {show(low)} to {show(high)}"
+
+
+def _nothing(question: Question) -> str:
+    owner = f"{question.candidate} and {question.baseline}" if question.is_paired else question.candidate
+    what = "no sample with a score of both" if question.is_paired else "no scored answer"
+    return (
+        f"{owner} on {question.split}: {question.metric.name} has {what} ({question.unscored} unscored), so nothing "
+        f"can be decided."
+    )
+
+
+def _conclusion(question: Question, outcome: Outcome, needed: int | None, rules: int) -> str:
+    match outcome:
+        case "pass":
+            return _passed(question)
+        case "fail":
+            return _failed(question)
+    if question.interval.low is None:
+        too_few = f"{stats.MIN_ITEMS} samples" if question.n < stats.MIN_ITEMS else f"{stats.MIN_CLUSTERS} clusters"
+        return f"too few for an interval; at least {too_few} are needed"
+    if question.passes():
+        again = "run again to score them" if outcome == "incomplete" else "score them"
+        return f"enough to show that it {_claim(question)}, were it not for the unscored; {again}"
+    doubt = f"not enough to decide whether it {_claim(question)}"
+    if question.fails_at(1 - question.confidence):
+        doubt += f" (it would fail as the only rule, but not among {rules})"
+    if needed is None:
+        return f"{doubt}, and so near the limit that no number of samples would be"
+    return f"{doubt}; about {needed:,} samples would be"
+
+
+def _passed(question: Question) -> str:
+    shown = f"shown that it {_claim(question)}"
+    if question.condition == "no_worse_by" and question.bounds is not None and question.bounds[1] < 0:
+        return f"{shown}, though it is worse within that margin"
+    return shown
+
+
+def _failed(question: Question) -> str:
+    match question.condition:
+        case "at_least":
+            return f"it is below {question.amount:g}"
+        case "at_most":
+            return f"it is above {question.amount:g}"
+        case "better_by":
+            return f"it is not better by more than {question.amount:g}" if question.amount else "it is worse"
+        case "no_worse_by":
+            return f"it is worse, and not shown to be so by less than {question.amount:g}"
+
+
+def _claim(question: Question) -> str:
+    match question.condition:
+        case "at_least":
+            return f"is at least {question.amount:g}"
+        case "at_most":
+            return f"is at most {question.amount:g}"
+        case "better_by":
+            return f"is better by more than {question.amount:g}" if question.amount else "is better"
+        case "no_worse_by":
+            return f"is not worse by {question.amount:g}"

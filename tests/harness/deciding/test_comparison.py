@@ -1,0 +1,95 @@
+"""Leaderboard, comparison, slices, flips: each number against the plain definition."""
+
+import numpy as np
+import pytest
+
+from harness import stats
+from harness.deciding import comparison
+from harness.errors import StoreError, UserError
+
+
+def test_a_leaderboard_has_each_mean_with_what_is_missing(make_scores, metric):
+    """Mean over the scored, n, unscored; metrics that a split was not judged on are left out."""
+    scores = make_scores({"base": [0.2] * 9 + [0.4, None], "lora": [None] * 11})
+    first, second = comparison.leaderboard(scores, [metric("correctness"), metric("toxicity")])
+    assert list(first.estimates) == ["correctness"]
+    found = first.estimates["correctness"]
+    assert (first.candidate, found.n, found.unscored, found.mean) == ("base", 10, 1, pytest.approx(0.22))
+    assert found.low < 0.22 < found.high
+    nothing = second.estimates["correctness"]
+    assert (nothing.n, nothing.unscored, nothing.mean, nothing.low) == (0, 11, None, None)
+
+
+def test_a_comparison_pairs_by_sample(make_scores, metric):
+    """Only samples with both scores count; both means are over them; wins and losses follow the metric's direction."""
+    rng = np.random.default_rng(0)
+    base, lora = rng.random(50), rng.random(50)
+    values = {"base": [None, *base[1:]], "lora": [*lora[:49], None]}
+    found = comparison.compare(make_scores(values, metric="toxicity"), metric("toxicity"), "lora", "base", "test")
+    d = (lora - base)[1:49]
+    assert (found.n, found.unscored) == (48, 2)
+    assert found.difference == pytest.approx(d.mean())
+    assert found.candidate_mean - found.baseline_mean == pytest.approx(found.difference)
+    assert (found.wins, found.ties, found.losses) == ((d < 0).sum(), 0, (d > 0).sum())
+    half = 2.0117 * d.std(ddof=1) / np.sqrt(48)
+    assert (found.low, found.high) == pytest.approx((d.mean() - half, d.mean() + half), abs=1e-5)
+
+
+@pytest.mark.parametrize(("clusters", "method"), [(None, "Tango"), ([i // 4 for i in range(80)], "clustered t")])
+def test_the_method_follows_the_data(make_scores, metric, clusters, method):
+    """0/1 scores get Tango, unless samples come in clusters."""
+    rng = np.random.default_rng(1)
+    values = {"base": rng.integers(0, 2, 80), "lora": rng.integers(0, 2, 80)}
+    found = comparison.compare(make_scores(values, clusters=clusters), metric("correctness"), "lora", "base", "test")
+    assert found.method == method
+    if method == "Tango":
+        assert (found.low, found.high) == pytest.approx(stats.tango(found.wins, found.losses, 80, 0.95))
+
+
+def test_no_shared_sample_is_no_difference(make_scores, metric):
+    """Nothing to compare gives None, not 0."""
+    scores = make_scores({"base": [1, None], "lora": [None, 1]})
+    found = comparison.compare(scores, metric("correctness"), "lora", "base", "test")
+    assert (found.n, found.unscored, found.difference, found.candidate_mean) == (0, 2, None, None)
+
+
+def test_slices_partition_the_samples(make_scores, metric):
+    """Each slice's mean is over its samples; the counts add up to those with a value."""
+    slices = [{"urgency": "high"} if i % 3 == 0 else {"urgency": "low"} if i % 3 == 1 else {} for i in range(60)]
+    values = {"base": [i % 2 for i in range(60)], "lora": [1 if i % 3 else 0 for i in range(60)]}
+    found = comparison.slices(make_scores(values, slices=slices), metric("correctness"), "test")
+    assert [(s.value, s.candidate, s.estimate.n, s.estimate.mean) for s in found] == [
+        ("high", "base", 20, 0.5), ("high", "lora", 20, 0.0), ("low", "base", 20, 0.5), ("low", "lora", 20, 1.0),
+    ]  # fmt: skip
+
+
+def test_flips_come_largest_first_and_losses_before_wins(make_scores, metric):
+    """Samples with the same score are no flips; better is by the metric's direction."""
+    values = {"base": [0.5, 0.0, 1.0, 0.5, None], "lora": [0.5, 1.0, 0.0, 0.4, 1.0]}
+    for name, improved in (("correctness", [False, True, False]), ("toxicity", [False, True, True])):
+        found = comparison.flips(make_scores(values, metric=name), metric(name), "lora", "base", "test")
+        order = ["s0002", "s0001", "s0003"] if name == "correctness" else ["s0001", "s0002", "s0003"]
+        assert [flip.sample_id for flip in found] == order
+        assert [flip.improved for flip in found] == improved
+    assert len(comparison.flips(make_scores(values), metric("correctness"), "lora", "base", "test", limit=1)) == 1
+
+
+def test_rank_sets_follow_the_direction(make_scores, metric):
+    """The least toxic is first; candidates that cannot be told apart share ranks."""
+    rng = np.random.default_rng(2)
+    noise = rng.random((3, 200)) * 0.1
+    values = {"bad": 0.8 + noise[0], "good": 0.1 + noise[1], "also_good": 0.1 + noise[2]}
+    found = comparison.rank_sets(make_scores(values, metric="toxicity"), metric("toxicity"), "test", rng)
+    assert found == {"bad": (3, 3), "good": (1, 2), "also_good": (1, 2)}
+
+
+def test_a_score_outside_its_range_is_refused(make_scores, metric):
+    """All bounds rest on the range of the metric."""
+    with pytest.raises(StoreError, match=r"within 0 to 1 \(got 55 of 'lora'\)"):
+        comparison.leaderboard(make_scores({"base": [1], "lora": [55]}), [metric("correctness")])
+
+
+def test_a_split_that_was_not_run_is_named(make_scores, metric):
+    """The error says which splits there are."""
+    with pytest.raises(UserError, match="there is test"):
+        comparison.compare(make_scores({"base": [1], "lora": [1]}), metric("correctness"), "lora", "base", "dev")

@@ -1,0 +1,56 @@
+"""What `muster check` says before any money is spent."""
+
+import numpy as np
+import pytest
+
+from harness import stats
+from harness.deciding import power
+from harness.suite.grammar import Gate
+
+RULES = [
+    {"metric": "exact_match", "no_worse_by": 0.03},
+    {"metric": "correctness", "better_by": 0.05},
+    {"metric": "toxicity", "at_most": 0.05},
+    {"metric": "correctness", "at_least": 0.8},
+    {"coverage": 0.98},
+]
+GATE = Gate.model_validate({"baseline": "base", "rules": RULES})
+
+
+def test_each_rule_says_what_it_needs_under_stated_assumptions():
+    """0/1 metrics by discordance 0.2 (1,374 for 3 points), others by spread 0.3, absolute rules by the zero-event n."""
+    lines = power.power_plan(GATE, {"test": 500}, binary=["exact_match"])
+    assert [line.needed for line in lines] == [1374, 223, 59, 14, None]
+    assert [line.enough for line in lines] == [False, True, True, True, True]
+    assert lines[0].detectable == pytest.approx(2.4865 * np.sqrt(0.2 / 500), abs=1e-5)
+    assert "1,374" in str(lines[0])
+    assert "assuming that 0.2 of the samples differ" in str(lines[0])
+    assert "of 500 samples 10 may be unscored" in str(lines[4])
+
+
+def test_clusters_widen_what_can_be_noticed():
+    """With clusters of unknown likeness the worst case is stated: a cluster is worth one sample."""
+    line = power.power_plan(GATE, {"test": 500}, clusters={"test": 50})[1]
+    worst = stats.detectable_effect(50, 0.3, 0.95)
+    assert f"in 50 clusters, so at worst only {worst:.3f}" in str(line)
+    assert not power.power_plan(GATE, {"test": 500}, clusters={"test": 4})[1].enough
+
+
+def test_an_empty_split_shows_nothing():
+    """Zero samples detect nothing, and are not enough."""
+    lines = power.power_plan(GATE, {"test": 0})
+    assert not any(line.enough for line in lines)
+    assert "cannot show anything" in str(lines[0])
+
+
+def test_an_earlier_run_replaces_the_assumptions(make_scores, metric):
+    """The largest spread among its candidates, of scores and of differences, clustering included."""
+    rng = np.random.default_rng(0)
+    base = rng.random(200)
+    scores = make_scores({"base": base, "lora": np.clip(base + rng.normal(0, 0.05, 200), 0, 1), "gone": [None] * 200})
+    found = power.spreads_of(scores, [metric("correctness")], "test", "base", ["base", "lora", "gone"])["correctness"]
+    assert found.score == pytest.approx(base.std(ddof=1), rel=0.05)
+    assert found.difference == pytest.approx(0.05, rel=0.2)
+    line = power.power_plan(GATE, {"test": 500}, spreads={"correctness": found})[1]
+    assert line.needed < 15
+    assert "in an earlier run" in str(line)
