@@ -1,0 +1,155 @@
+"""Candidates: a model with its way of prompting and its decoding, behind one face.
+
+Guarantees: an answer's key follows from everything that decided it (weights, adapter, tokenizer and template,
+decoding, the very turns of the prompt) and from nothing else, so neither a new name nor a new place of a file makes an
+answer stale, and a retrained adapter never passes for the old one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
+
+from harness.data import Dataset
+from harness.errors import UserError
+from harness.models import prompting
+from harness.models.load import ModelRoom
+from harness.models.recorded import load_recorded
+from harness.records import Completion, GenerationSettings, Generator, Prompt, Sample, Training, fingerprint
+from harness.suite import LoadedSuite, Suite
+from harness.suite.grammar import (
+    AnswersModel,
+    CandidateSpec,
+    FewShot,
+    Generation,
+    OpenAIModel,
+    Retrieval,
+    TransformersModel,
+    ZeroShot,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """What a gate decides about, ready to answer. Nothing is loaded before `generate`."""
+
+    name: str
+    key: str
+    """Hash of the model's content and the decoding; prompts come in with `answer_key`."""
+    settings: GenerationSettings
+    generator: Generator
+    ask: Callable[[Sequence[Sample]], list[Prompt]]
+    by_sample: bool = False
+    """Recorded answers belong to a sample, whatever it was asked."""
+
+    def prompts(self, samples: Sequence[Sample]) -> list[Prompt]:
+        """One prompt a sample, in order. Raises DataError for a row that the prompt's template cannot be made from."""
+        return self.ask(samples)
+
+    def answer_key(self, prompt: Prompt) -> str:
+        """The content key of the answer to a prompt: equal keys, equal answers."""
+        return fingerprint([self.key, prompt.sample_id if self.by_sample else prompt.sha])
+
+    def generate(self, prompts: Sequence[Prompt]) -> Iterator[list[tuple[int, Completion]]]:
+        """Yields batches of (index into prompts, completion) as they are done, each index once."""
+        return self.generator.generate(prompts, self.settings)
+
+
+def build_candidate(
+    name: str,
+    spec: CandidateSpec,
+    *,
+    suite: Suite,
+    dataset: Dataset,
+    loaded: LoadedSuite,
+    models: ModelRoom,
+    training: Training | None,
+) -> Candidate:
+    """The candidate of a suite's entry.
+
+    Args:
+        name: its name in the suite.
+        spec: its entry, sweeps expanded.
+        suite: for prompt, decoding, seed and, where it is trained, its base.
+        dataset: for examples, and to match recorded answers.
+        loaded: for paths.
+        models: where models are loaded once.
+        training: what made it; needed exactly where the spec says `train`.
+
+    Raises:
+        ModelError: where model or adapter is missing or does not fit.
+        UserError: for a candidate that is not trained yet, a missing variable, a split without references.
+        DataError: for a broken file of recorded answers.
+    """
+    settings = _settings(spec.generation or suite.generation, seed=suite.seed)
+    by_sample = isinstance(spec.model, AnswersModel)
+    generator = _generator(name, spec, suite=suite, dataset=dataset, loaded=loaded, models=models, training=training)
+    return Candidate(
+        name=name,
+        key=fingerprint([generator.key, None if by_sample else _decoding(settings)]),
+        settings=settings,
+        generator=generator,
+        ask=_asker(spec, suite=suite, dataset=dataset, models=models),
+        by_sample=by_sample,
+    )
+
+
+def _settings(generation: Generation, *, seed: int) -> GenerationSettings:
+    return GenerationSettings(
+        max_new_tokens=generation.max_new_tokens,
+        temperature=generation.temperature,
+        top_p=generation.top_p,
+        stop=tuple(generation.stop),
+        seed=seed,
+    )
+
+
+def _decoding(settings: GenerationSettings) -> list[object]:
+    """What of the settings decides an answer: greedy decoding knows neither top_p nor seed."""
+    drawn = [settings.temperature, settings.top_p, settings.seed] if settings.temperature > 0 else None
+    return [settings.max_new_tokens, list(settings.stop), drawn]
+
+
+def _generator(
+    name: str,
+    spec: CandidateSpec,
+    *,
+    suite: Suite,
+    dataset: Dataset,
+    loaded: LoadedSuite,
+    models: ModelRoom,
+    training: Training | None,
+) -> Generator:
+    match spec.model:
+        case None:
+            assert spec.train is not None  # the grammar: exactly one of model and train
+            if training is None:
+                raise UserError(f"candidate '{name}' must be trained first (no training of this recipe is there).")
+            base = suite.candidates[spec.train.base].model
+            assert isinstance(base, TransformersModel)  # the suite's own checks hold this
+            return models.generator(base, adapter=Path(training.path))
+        case AnswersModel() as model:
+            samples = [s for split in suite.evaluation_splits() for s in dataset.splits[split]]
+            return load_recorded(loaded.resolve(model.path), samples)
+        case TransformersModel() | OpenAIModel() as model:
+            return models.generator(model)
+        case _ as never:
+            assert_never(never)
+
+
+def _asker(
+    spec: CandidateSpec, *, suite: Suite, dataset: Dataset, models: ModelRoom
+) -> Callable[[Sequence[Sample]], list[Prompt]]:
+    zero = prompting.ZeroShot(template=suite.prompt, system=suite.system)
+    match spec.prompting:
+        case ZeroShot():
+            return zero.prompts
+        case FewShot(split=split, shots=shots):
+            return prompting.FewShot(zero, dataset.splits[split], shots=shots, seed=suite.seed).prompts
+        case Retrieval(split=split, k=k, encoder=encoder):
+            embedder = None if encoder == "tfidf" else lambda: models.embedder(encoder)
+            return prompting.Retrieval(zero, dataset.splits[split], k=k, embedder=embedder).prompts
+        case _ as never:
+            assert_never(never)

@@ -1,0 +1,86 @@
+"""A sequence classification checkpoint of transformers, loaded: probabilities in batches of similar length.
+
+Code from a checkpoint is never run (`trust_remote_code` off), weights are read from safetensors only, and a checkpoint
+whose weights lack something, such as the head, is refused: transformers would fill it in at random. Which label is
+which, and how long a text may be, is read from the files by `harness.models.classifiers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from harness.errors import ModelError
+from harness.models.encoder import token_batches
+
+__all__ = ["CheckpointClassifier"]
+
+BATCH_TOKENS = 4096
+
+
+class CheckpointClassifier:
+    """The classifier in `folder`, in float32, on a GPU where there is one. `name` is for messages.
+
+    `independent` labels get a sigmoid each, others share a softmax. Raises ModelError when it cannot be loaded.
+    """
+
+    def __init__(self, folder: Path, name: str, *, max_tokens: int, independent: bool) -> None:
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                folder,
+                trust_remote_code=False,
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+            raise ModelError(f"model '{name}' cannot be loaded ({' '.join(str(error).split())[:300]}).") from error
+        if info["missing_keys"]:
+            missing = sorted(info["missing_keys"])
+            raise ModelError(
+                f"model '{name}' must hold all its weights ({len(missing)} missing, such as {missing[0]})."
+                " Take a checkpoint that was trained as a classifier."
+            )
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._model = model.eval().to(self._device)
+        self._max_tokens = max_tokens
+        self._independent = independent
+
+    def probabilities(self, inputs: Sequence[Any]) -> list[tuple[float, ...]]:
+        """Shape [inputs][labels], of texts or of pairs; equal ones are computed once.
+
+        Raises ValueError for an input longer than `max_tokens`.
+        """
+        unique = list(dict.fromkeys(inputs))
+        encoded = [self._encode(text) for text in unique]
+        rows: dict[Any, tuple[float, ...]] = {}
+        for batch in token_batches([len(item["input_ids"]) for item in encoded], BATCH_TOKENS):
+            padded = self._tokenizer.pad([encoded[index] for index in batch], padding=True, return_tensors="pt")
+            with torch.inference_mode():
+                logits = self._model(**padded.to(self._device)).logits.float().cpu()
+            table = logits.sigmoid() if self._independent else logits.softmax(-1)
+            rows |= {unique[index]: tuple(row) for index, row in zip(batch, table.tolist(), strict=True)}
+        return [rows[text] for text in inputs]
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, special tokens left out."""
+        if not texts:
+            return []
+        encoded = self._tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        return [len(ids) for ids in encoded]
+
+    def _encode(self, text: Any) -> dict[str, list[int]]:
+        first, second = text if isinstance(text, tuple) else (text, None)
+        encoded: dict[str, list[int]] = dict(self._tokenizer(first, second, verbose=False))
+        if len(encoded["input_ids"]) > self._max_tokens:
+            raise ValueError(
+                f"a text must be at most {self._max_tokens} tokens with its special tokens"
+                f" (got {len(encoded['input_ids'])}: {(second or first)[:60]!r}). Cut it into windows."
+            )
+        return encoded

@@ -1,0 +1,338 @@
+"""Endpoints: every fault has a name, none becomes a text; a dead endpoint ends soon; the key goes nowhere."""
+
+import itertools
+import time
+
+import pytest
+
+from harness.errors import ModelError, UserError
+from harness.models import endpoint as module
+from harness.models.endpoint import EndpointModel
+from harness.records import GenerationSettings, Generator, Message, Prompt, ScoreSampler
+from tests.harness.models.fake_endpoint import DROP, Step, raw, reply, status
+
+SETTINGS = GenerationSettings(max_new_tokens=9)
+TURN = (Message(role="user", content="fever?"),)
+KEY = "canary-key-8d1f"
+
+
+def prompts(count=1):
+    """Prompts that name their own index."""
+    return [Prompt(sample_id=str(i), messages=(Message(role="user", content=f"q{i}"),)) for i in range(count)]
+
+
+def client(server, **options):
+    """A client with fast retries."""
+    options = {"base_url": server.url, "max_retries": 2, "backoff": 0.001, "timeout": 5.0, **options}
+    return EndpointModel(name="m", **options)
+
+
+def answers(model, asked, settings=SETTINGS):
+    """Completions in the order of the prompts; each index comes once."""
+    pairs = list(itertools.chain.from_iterable(model.generate(asked, settings)))
+    assert sorted(index for index, _ in pairs) == list(range(len(asked)))
+    return [completion for _, completion in sorted(pairs, key=lambda pair: pair[0])]
+
+
+def test_answer_with_its_counts(endpoint):
+    """A completion's text, reason and tokens are the endpoint's; the roles are those of the records."""
+    endpoint.default = reply(" rest and water \n")
+    model = client(endpoint)
+    assert isinstance(model, Generator)
+    assert isinstance(model, ScoreSampler)
+    [completion] = answers(model, prompts())
+    assert (completion.text, completion.finish_reason) == ("rest and water", "stop")
+    assert (completion.prompt_tokens, completion.completion_tokens) == (7, 3)
+    assert completion.seconds > 0
+
+
+def test_what_is_sent(endpoint):
+    """Greedy decoding sends no seed or top_p; sampling sends both; stop texts and the system turn go along."""
+    model = client(endpoint)
+    asked = Prompt(sample_id="a", messages=(Message(role="system", content="be kind"), *TURN))
+    answers(model, [asked])
+    answers(model, [asked], GenerationSettings(max_new_tokens=9, temperature=0.7, top_p=0.9, stop=("END",), seed=3))
+    messages = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "fever?"}]
+    assert endpoint.requests[0] == {"model": "m", "messages": messages, "max_tokens": 9, "temperature": 0.0}
+    assert endpoint.requests[1] == {
+        "model": "m", "messages": messages, "max_tokens": 9, "temperature": 0.7, "top_p": 0.9, "stop": ["END"], "seed": 3,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        (raw("<html>welcome</html>", content_type="text/html"), "bad_response"),
+        (raw("{not json"), "bad_response"),
+        (raw({"id": "c", "object": "chat.completion", "created": 0, "model": "m", "choices": []}), "bad_response"),
+        (raw({"error": {"message": "overloaded"}}), "bad_response"),
+        (raw([1, 2]), "bad_response"),
+        (raw("null"), "bad_response"),
+        (raw({"choices": [{"index": 0, "finish_reason": "stop", "message": None}]}), "bad_response"),
+        (reply(None, finish="content_filter"), "content_filter"),
+        (reply("half an", finish="content_filter"), "content_filter"),
+        (reply(None), "empty_answer"),
+        (reply(None, finish="length"), "empty_answer"),
+        (reply(float("nan")), "bad_response"),
+        (reply(5), "bad_response"),
+        (reply(["a"]), "bad_response"),
+        (reply("\ud800"), "bad_response"),
+        (reply(None, refusal="I can't help with that"), "refusal"),
+        (status(400, "bad temperature"), "bad_request"),
+        (status(400, "too long", error="context_length_exceeded"), "prompt_too_long"),
+        (status(400, "policy", error="content_filter"), "content_filter"),
+        (status(401, "bad key"), "not_authorised"),
+        (status(403, "not yours"), "not_authorised"),
+        (status(404, "no such model"), "not_found"),
+        (status(402, "pay first"), "insufficient_quota"),
+        (status(429, "no money", error="insufficient_quota"), "insufficient_quota"),
+        (status(429, "later", headers={"retry-after": "3600"}), "rate_limited"),
+        (status(422, "what?"), "bad_request"),
+    ],
+)
+def test_lasting_fault_is_a_typed_failure_after_one_request(endpoint, step, kind):
+    """What another try would not mend is asked once, and becomes a failure of one line."""
+    endpoint.default = step
+    [completion] = answers(client(endpoint), prompts())
+    assert completion.text is None
+    assert completion.error.kind == kind
+    assert "\n" not in completion.error.message
+    assert len(endpoint.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        (status(503), "server_error"),
+        (status(500), "server_error"),
+        (status(408), "server_error"),
+        (status(429, headers={"retry-after-ms": "1"}), "rate_limited"),
+        (DROP, "endpoint_unreachable"),
+    ],
+)
+def test_passing_fault_is_tried_again(endpoint, step, kind):
+    """After two faults the third try answers; after three the failure has the fault's name."""
+    endpoint.script = [step, step]
+    assert answers(client(endpoint), prompts())[0].text == "ok"
+    assert len(endpoint.requests) == 3
+    endpoint.default = step
+    [completion] = answers(client(endpoint), prompts())
+    assert completion.error.kind == kind
+    assert len(endpoint.requests) == 6
+
+
+def test_length_is_an_answer(endpoint):
+    """A cut answer is a text whose reason says so."""
+    endpoint.default = reply("half an ans", finish="length")
+    [completion] = answers(client(endpoint), prompts())
+    assert (completion.text, completion.finish_reason) == ("half an ans", "length")
+
+
+def test_timeout_has_its_name(endpoint):
+    """A request that takes too long is tried again and then fails as `timeout`."""
+    endpoint.default = Step(hang=1.0)
+    [completion] = answers(client(endpoint, timeout=0.1, max_retries=1), prompts())
+    assert completion.error.kind == "timeout"
+    assert len(endpoint.requests) == 2
+
+
+@pytest.mark.parametrize("value", ["0.2", None])
+def test_retry_after_is_honoured(endpoint, value):
+    """The wait a server asks for, as seconds or milliseconds, is kept before the next try."""
+    headers = {"retry-after": value} if value else {"retry-after-ms": "200"}
+    endpoint.script = [status(429, headers=headers)]
+    started = time.monotonic()
+    assert answers(client(endpoint), prompts())[0].text == "ok"
+    assert time.monotonic() - started >= 0.2
+
+
+def test_retry_after_as_a_date():
+    """An HTTP date is a wait from now, and one that has passed is none; nonsense is ignored."""
+    from email.utils import formatdate
+
+    assert 25 < module._retry_after({"retry-after": formatdate(time.time() + 30, usegmt=True)}) <= 30
+    assert module._retry_after({"retry-after": formatdate(time.time() - 30, usegmt=True)}) == 0
+    assert module._retry_after({"retry-after": "soon"}) is None
+    assert module._retry_after({}) is None
+
+
+def test_rate_limit_holds_everybody_back(endpoint):
+    """After a 429 with a wait, no request is sent until it is over."""
+    endpoint.script = [status(429, headers={"retry-after-ms": "150"})]
+    model = client(endpoint, concurrency=1)
+    answers(model, prompts())
+    model._resume_at = time.monotonic() + 0.15
+    started = time.monotonic()
+    answers(model, prompts())
+    assert time.monotonic() - started >= 0.14
+
+
+def test_dead_endpoint_is_given_up(endpoint):
+    """Without money, 200 prompts cost a few requests; all have failures of the same kind, and so has every later call."""
+    endpoint.default = status(429, "no money", error="insufficient_quota")
+    model = client(endpoint, concurrency=2)
+    completions = answers(model, prompts(200))
+    assert {completion.error.kind for completion in completions} == {"insufficient_quota"}
+    assert len(endpoint.requests) <= module.GIVE_UP_AFTER + 2
+    before = len(endpoint.requests)
+    assert answers(model, prompts(3))[0].error.message.startswith("not sent:")
+    assert len(endpoint.requests) == before
+
+
+def test_unreachable_endpoint_is_given_up():
+    """Nobody listens: every prompt fails as `endpoint_unreachable`, in little time, and the address is named."""
+    model = EndpointModel(name="m", base_url="http://127.0.0.1:9/v1", max_retries=1, backoff=0.001)
+    started = time.monotonic()
+    completions = answers(model, prompts(500))
+    assert {completion.error.kind for completion in completions} == {"endpoint_unreachable"}
+    assert "127.0.0.1:9" in completions[0].error.message
+    assert time.monotonic() - started < 20
+
+
+def test_one_success_starts_the_count_anew(endpoint):
+    """Losses that are not in a row do not give the endpoint up."""
+    endpoint.script = [status(404), status(404), reply("ok")] * 6
+    completions = answers(client(endpoint, concurrency=1), prompts(18))
+    assert sum(completion.text == "ok" for completion in completions) == 6
+    assert len(endpoint.requests) == 18
+
+
+def test_faults_of_prompts_do_not_count(endpoint):
+    """Prompts that are refused one by one leave the endpoint in use."""
+    endpoint.default = status(400, "bad")
+    answers(client(endpoint), prompts(40))
+    assert len(endpoint.requests) == 40
+
+
+def test_many_at_once_come_as_they_are_done(endpoint):
+    """Slow prompts do not hold back the others, and each answer is its own prompt's."""
+
+    def echo(request):
+        text = request["messages"][0]["content"]
+        step = reply(text.upper())
+        return Step(body=step.body, headers=step.headers, hang=0.4 if text == "q0" else 0.0)
+
+    endpoint.default = echo
+    order = []
+    for batch in client(endpoint, concurrency=4).generate(prompts(20), SETTINGS):
+        order += [index for index, _ in batch]
+        assert all(completion.text == f"Q{index}" for index, completion in batch)
+    assert sorted(order) == list(range(20))
+    assert order[0] != 0
+
+
+def test_leaving_early_stops_the_rest(endpoint):
+    """A caller that goes away after the first batch causes few further requests."""
+    model = client(endpoint, concurrency=2)
+    batches = model.generate(prompts(300), SETTINGS)
+    next(batches)
+    batches.close()
+    time.sleep(0.1)
+    assert len(endpoint.requests) < 20
+    assert answers(model, prompts(1))[0].text == "ok"
+
+
+def test_newer_name_of_the_limit_is_learnt(endpoint):
+    """An endpoint that wants max_completion_tokens gets it, from then on at once."""
+
+    def strict(request):
+        if "max_tokens" in request:
+            return status(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+        return reply("ok")
+
+    endpoint.default = strict
+    model = client(endpoint, concurrency=1)
+    assert [completion.text for completion in answers(model, prompts(3))] == ["ok"] * 3
+    assert len(endpoint.requests) == 4
+
+
+# --------------------------------------------------------------------------------------------------------- score tokens
+
+
+def test_top_logprobs_are_the_first_tokens(endpoint):
+    """Alternatives come with natural logs, asked for one token at temperature 1 and top_p 1, 20 at most."""
+    endpoint.default = reply("4", logprobs=[("4", -0.2), (" 5", -1.9)])
+    assert client(endpoint).top_logprobs(TURN) == [("4", -0.2), (" 5", -1.9)]
+    [sent] = endpoint.requests
+    assert (sent["logprobs"], sent["top_logprobs"], sent["max_tokens"]) == (True, 20, 1)
+    assert (sent["temperature"], sent["top_p"]) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        reply("4"),
+        status(400, "logprobs are not supported with reasoning models"),
+        status(403, "You are not allowed to request logprobs from this model"),
+    ],
+)
+def test_no_logprobs_is_remembered(endpoint, step):
+    """An endpoint that gives none is asked once."""
+    endpoint.default = step
+    model = client(endpoint)
+    assert model.top_logprobs(TURN) is None
+    assert model.top_logprobs(TURN) is None
+    assert len(endpoint.requests) == 1
+
+
+def test_sampling_in_one_request_or_many(endpoint):
+    """`n` draws come in one request where the endpoint knows n, else one by one; filtered draws are left out."""
+    endpoint.default = lambda request: reply(*[str(i) for i in range(request.get("n", 1))])
+    assert client(endpoint).sample(TURN, n=5, temperature=1.0, max_new_tokens=4) == ["0", "1", "2", "3", "4"]
+    assert len(endpoint.requests) == 1
+    endpoint.default = reply("4")
+    assert client(endpoint).sample(TURN, n=5, temperature=1.0, max_new_tokens=4) == ["4"] * 5
+    assert len(endpoint.requests) == 6
+    endpoint.default = lambda request: status(400, "n must be 1") if "n" in request else reply("4")
+    assert client(endpoint).sample(TURN, n=3, temperature=1.0, max_new_tokens=4) == ["4"] * 3
+    endpoint.default = reply("4", None, "5")
+    assert client(endpoint).sample(TURN, n=3, temperature=1.0, max_new_tokens=4) == ["4", "5"]
+
+
+def test_sampler_raises_when_the_endpoint_fails(endpoint):
+    """Both methods raise a ModelError of one line that names the model."""
+    endpoint.default = status(401, "bad key")
+    model = client(endpoint)
+    with pytest.raises(ModelError, match="'m': HTTP 401"):
+        model.top_logprobs(TURN)
+    with pytest.raises(ModelError, match="'m': HTTP 401"):
+        model.sample(TURN, n=3, temperature=1.0, max_new_tokens=4)
+
+
+# ------------------------------------------------------------------------------------------------------------- secrets
+
+
+def test_key_comes_from_its_variable_and_stays_there(endpoint):
+    """The key is sent as a header and appears in no failure, even where the endpoint repeats it, nor in repr or key."""
+    endpoint.default = status(401, f"Incorrect API key provided: {KEY}")
+    model = client(endpoint, api_key="env:MY_KEY", environ={"MY_KEY": KEY})
+    [completion] = answers(model, prompts())
+    assert endpoint.authorizations == [f"Bearer {KEY}"]
+    assert "***" in completion.error.message
+    assert KEY not in f"{completion!r} {model!r} {model.key}"
+
+
+def test_missing_variables_are_named():
+    """A variable that is not set is a UserError with its name, for the key, for the address, and for OpenAI's default."""
+    with pytest.raises(UserError, match="MY_KEY"):
+        EndpointModel(name="m", api_key="env:MY_KEY", environ={})
+    with pytest.raises(UserError, match="MY_URL"):
+        EndpointModel(name="m", base_url="${MY_URL}/v1", environ={})
+    with pytest.raises(UserError, match="OPENAI_API_KEY"):
+        EndpointModel(name="m", environ={})
+
+
+def test_openais_key_is_not_sent_elsewhere(endpoint, monkeypatch):
+    """An endpoint without a declared key gets none, though OPENAI_API_KEY is set."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    answers(client(endpoint), prompts())
+    assert endpoint.authorizations == ["Bearer none"]
+
+
+def test_address_is_expanded_and_decides_the_key(endpoint):
+    """`${NAME}` stands for a variable; the same address written out is the same model, another model name is not."""
+    environ = {"HOST": endpoint.url.removesuffix("/v1")}
+    expanded = EndpointModel(name="m", base_url="${HOST}/v1", environ=environ)
+    assert answers(expanded, prompts())[0].text == "ok"
+    assert expanded.key == client(endpoint).key
+    assert expanded.key != EndpointModel(name="n", base_url=endpoint.url).key

@@ -1,0 +1,315 @@
+"""Local models: same text in a batch, adapters that come and go, nothing cut, nothing of the wrong base."""
+
+import itertools
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from harness.errors import ModelError
+from harness.models import identity
+from harness.models.local import LocalModel
+from harness.records import ChoiceScorer, GenerationSettings, Generator, Message, Prompt
+from tests.harness.models.tiny import WORDS, make_adapter, make_model
+
+GREEDY = GenerationSettings(max_new_tokens=16)
+
+
+def prompt(text, name="s"):
+    """A prompt of one user turn."""
+    return Prompt(sample_id=name, messages=(Message(role="user", content=text),))
+
+
+def prompts(count=12):
+    """Prompts of 1 to 12 words."""
+    rng = np.random.default_rng(0)
+    return [prompt(" ".join(rng.choice(WORDS, rng.integers(1, 13)))) for _ in range(count)]
+
+
+def answers(generator, asked, settings=GREEDY):
+    """Completions in the order of the prompts."""
+    found = dict(itertools.chain.from_iterable(generator.generate(asked, settings)))
+    assert sorted(found) == list(range(len(asked)))
+    return [found[i] for i in range(len(asked))]
+
+
+def texts(generator, asked, settings=GREEDY):
+    """Their texts."""
+    return [completion.text for completion in answers(generator, asked, settings)]
+
+
+@pytest.fixture(scope="module")
+def local(tiny_base):
+    """The tiny model, loaded once."""
+    return LocalModel(tiny_base, device="cpu")
+
+
+def test_roles_are_kept(local):
+    """The makers give a Generator and a ChoiceScorer."""
+    assert isinstance(local.generator(), Generator)
+    assert isinstance(local.choice_scorer(), ChoiceScorer)
+
+
+def test_batches_of_any_size_say_the_same(local, tiny_base):
+    """One row at a time or all at once: the same texts, counts and reasons."""
+    one = LocalModel(tiny_base, device="cpu", batch_tokens=1)
+    asked = prompts()
+    assert len(list(one.generator().generate(asked, GREEDY))) == len(asked)
+    shown = [(c.text, c.finish_reason, c.prompt_tokens, c.completion_tokens) for c in answers(local.generator(), asked)]
+    assert shown == [
+        (c.text, c.finish_reason, c.prompt_tokens, c.completion_tokens) for c in answers(one.generator(), asked)
+    ]
+    assert len({text for text, *_ in shown}) > 6  # distinct prompts, distinct answers: else the test shows nothing
+
+
+def test_counts_and_reasons(local):
+    """`length` goes with max_new_tokens tokens, `stop` with fewer; the BOS counts as a prompt token."""
+    for completion in answers(local.generator(), prompts()):
+        assert (completion.completion_tokens == 16) == (completion.finish_reason == "length")
+        assert completion.completion_tokens <= 16
+        assert completion.seconds > 0
+    ids = local.tokenizer("<s><|user|>fever<|assistant|>", add_special_tokens=False)["input_ids"]
+    assert answers(local.generator(), [prompt("fever")])[0].prompt_tokens == len(ids)
+
+
+def test_too_long_a_prompt_is_a_typed_failure(tiny_base):
+    """A prompt as long as the context window fails by name, and the others are answered."""
+    local = LocalModel(tiny_base, device="cpu")
+    long, short = answers(local.generator(), [prompt("fever " * 300), prompt("fever")])
+    assert long.error.kind == "prompt_too_long"
+    assert "256" in long.error.message
+    assert short.text is not None
+
+
+def test_an_answer_uses_what_the_window_leaves(tiny_base):
+    """A prompt that nearly fills the window gets the rest of it, and then `length`; nothing runs past it."""
+    local = LocalModel(tiny_base, device="cpu")
+    words = 1
+    while len(local.tokenizer("<s><|user|>" + "fever " * words + "<|assistant|>")["input_ids"]) < 245:
+        words += 1
+    [completion] = answers(local.generator(), [prompt("fever " * words)], GenerationSettings(max_new_tokens=100))
+    assert completion.error is None
+    assert completion.prompt_tokens + completion.completion_tokens <= 256
+
+
+def test_stop_texts_end_an_answer_and_are_cut_off(local):
+    """An answer is cut before the first stop text in it, wherever it stands."""
+    asked = prompts(6)
+    free = texts(local.generator(), asked)
+    stop = next(text for text in free if len(text) > 6)[3:5]
+    cut = answers(local.generator(), asked, GenerationSettings(max_new_tokens=16, stop=(stop,)))
+    for before, completion in zip(free, cut, strict=True):
+        assert completion.text == before.split(stop)[0].strip()
+        if stop in before:
+            assert completion.finish_reason == "stop"
+
+
+def test_sampling_follows_seed_and_prompt(local, tiny_base):
+    """Drawn answers repeat with the seed whatever the batch, and differ with another seed or prompt."""
+    one = LocalModel(tiny_base, device="cpu", batch_tokens=1)
+    asked = prompts(6)
+    hot = GenerationSettings(max_new_tokens=16, temperature=15.0, seed=1)
+    assert texts(local.generator(), asked, hot) == texts(one.generator(), asked[::-1], hot)[::-1]
+    assert texts(local.generator(), asked, hot) != texts(local.generator(), asked, GenerationSettings(
+        max_new_tokens=16, temperature=15.0, seed=2
+    ))  # fmt: skip
+    same = texts(local.generator(), [asked[0], Prompt(sample_id="other", messages=asked[0].messages)], hot)
+    assert same[0] == same[1]
+
+
+# ------------------------------------------------------------------------------------------------------------ adapters
+
+
+def peft_texts(base, adapter, asked):
+    """What a separately loaded model with only this adapter says, one prompt at a time, through generate."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    model = PeftModel.from_pretrained(model, adapter).eval() if adapter else model.eval()
+    said = []
+    for one in asked:
+        ids = tokenizer(f"<|user|>{one.messages[0].content}<|assistant|>", return_tensors="pt")["input_ids"]
+        out = model.generate(input_ids=ids, max_new_tokens=16, do_sample=False)
+        said.append(tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip())
+    return said
+
+
+def test_adapters_come_and_go(tiny_base, tiny_adapters):
+    """Base and adapters on one loaded base, in any order, say what separately loaded models say; no gradients stay."""
+    local = LocalModel(tiny_base, device="cpu")
+    asked = prompts(6)
+    expected = {a: peft_texts(tiny_base, a, asked) for a in (None, *tiny_adapters)}
+    assert len({tuple(said) for said in expected.values()}) == 3
+    before = local.model(torch.tensor([[1, 5, 9]])).logits
+    for adapter in (None, tiny_adapters[0], tiny_adapters[1], None, tiny_adapters[0], None):
+        assert texts(local.generator(adapter), asked) == expected[adapter]
+        assert not any(weight.requires_grad for weight in local.model.parameters())
+    with local.using(None) as model:
+        assert torch.equal(model(torch.tensor([[1, 5, 9]])).logits, before)  # bit by bit
+
+
+def test_retrained_adapter_in_the_same_folder_is_a_new_one(tiny_base, tmp_path):
+    """After an adapter folder is written anew, its key changes and its new weights answer."""
+    folder = make_adapter(tmp_path / "adapter", tiny_base, seed=1)
+    local = LocalModel(tiny_base, device="cpu")
+    asked = prompts(6)
+    old, old_key = texts(local.generator(folder), asked), local.generator(folder).key
+    shutil.rmtree(folder)
+    make_adapter(folder, tiny_base, seed=5)
+    assert local.generator(folder).key != old_key
+    assert texts(local.generator(folder), asked) == peft_texts(tiny_base, folder, asked) != old
+
+
+def test_adapter_of_another_base_is_refused(tiny_base, tmp_path):
+    """An adapter whose manifest names another base is refused, though its shapes fit."""
+    local = LocalModel(tiny_base, device="cpu")
+    make_adapter(tmp_path / "right", tiny_base, base_sha=local.fingerprint)
+    make_adapter(tmp_path / "wrong", tiny_base, base_sha="0" * 64)
+    local.generator(tmp_path / "right")
+    with pytest.raises(ModelError, match="trained on another base"):
+        local.generator(tmp_path / "wrong")
+
+
+def test_adapter_that_does_not_fit_is_one_line(tiny_base, tmp_path):
+    """Wrong shapes, unknown modules and missing files are each a ModelError of one line."""
+    local = LocalModel(tiny_base, device="cpu")
+    with pytest.raises(ModelError, match="no such folder"):
+        local.generator(tmp_path / "nothing")
+    incomplete = make_adapter(tmp_path / "incomplete", tiny_base)
+    (incomplete / "adapter_model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"no adapter_model\.safetensors"):
+        local.generator(incomplete)
+    renamed = make_adapter(tmp_path / "renamed", tiny_base)
+    config = json.loads((renamed / "adapter_config.json").read_text())
+    (renamed / "adapter_config.json").write_text(json.dumps({**config, "target_modules": ["k_proj"]}))
+    with pytest.raises(ModelError, match="does not fit") as caught:
+        texts(local.generator(renamed), prompts(1))
+    assert "\n" not in str(caught.value)
+    shaped = make_adapter(tmp_path / "shaped", tiny_base)
+    config = json.loads((shaped / "adapter_config.json").read_text())
+    (shaped / "adapter_config.json").write_text(json.dumps({**config, "r": 2}))
+    with pytest.raises(ModelError, match="does not fit"):
+        texts(local.generator(shaped), prompts(1))
+    assert texts(local.generator(), prompts(2)) == texts(LocalModel(tiny_base, device="cpu").generator(), prompts(2))
+
+
+def test_adapter_that_trains_biases_does_not_share_its_base(tmp_path, tiny_adapters, tiny_base):
+    """Where an adapter replaces the base's biases, neither the base nor another adapter is served from that copy."""
+    biased = make_adapter(tmp_path / "biased", tiny_base, bias="all")
+    local = LocalModel(tiny_base, device="cpu")
+    texts(local.generator(biased), prompts(2))
+    with pytest.raises(ModelError, match="bias"):
+        texts(local.generator(), prompts(2))
+    with pytest.raises(ModelError, match="bias"):
+        texts(local.generator(tiny_adapters[0]), prompts(2))
+
+
+# ------------------------------------------------------------------------------------------------------------ identity
+
+
+def test_fingerprint_follows_content_not_place(tiny_base, tmp_path):
+    """A copy elsewhere has the same fingerprint; other weights, tokenizer or template have another."""
+    copy = shutil.copytree(tiny_base, tmp_path / "copy")
+    assert identity.base_fingerprint(copy) == identity.base_fingerprint(tiny_base)
+    (copy / "README.md").write_text("a card decides nothing")
+    assert identity.base_fingerprint(copy) == identity.base_fingerprint(tiny_base)
+    template = tmp_path / "template.jinja"
+    template.write_text("{{ messages[0]['content'] }}")
+    other = make_model(tmp_path / "other", seed=3)
+    (copy / "tokenizer_config.json").write_text((copy / "tokenizer_config.json").read_text() + " ")
+    shas = {
+        identity.base_fingerprint(tiny_base), identity.base_fingerprint(tiny_base, chat_template=template),
+        identity.base_fingerprint(other), identity.base_fingerprint(copy),
+    }  # fmt: skip
+    assert len(shas) == 4
+
+
+def test_adapter_key_ignores_order_and_origin(tiny_base, tmp_path):
+    """The order of target_modules (a Python set's) and the base's path do not matter; rank and weights do."""
+    folder = make_adapter(tmp_path / "adapter", tiny_base)
+    key = identity.adapter_key(folder)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert len(config["target_modules"]) == 2
+    changed = {**config, "target_modules": config["target_modules"][::-1], "base_model_name_or_path": "elsewhere"}
+    (folder / "adapter_config.json").write_text(json.dumps(changed))
+    assert identity.adapter_key(folder) == key
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "lora_alpha": 99}))
+    assert identity.adapter_key(folder) != key
+    assert identity.adapter_key(make_adapter(tmp_path / "second", tiny_base, seed=9)) != key
+
+
+def test_chat_template_file_replaces_the_tokenizers(tiny_base, tmp_path):
+    """With a template file the prompts change, and so does the key."""
+    template = tmp_path / "template.jinja"
+    template.write_text("{{ bos_token }}Q: {{ messages[-1]['content'] }}\nA:")
+    other = LocalModel(tiny_base, device="cpu", chat_template=template)
+    plain = LocalModel(tiny_base, device="cpu")
+    assert other.key() != plain.key()
+    assert texts(other.generator(), prompts(6)) != texts(plain.generator(), prompts(6))
+
+
+def test_pickled_weights_are_refused(tiny_base, tmp_path):
+    """A folder with .bin weights alone is refused before anything is read from it."""
+    copy = shutil.copytree(tiny_base, tmp_path / "copy")
+    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="never loaded"):
+        LocalModel(copy)
+
+
+def test_broken_weights_are_one_line(tiny_base, tmp_path):
+    """A truncated weights file is a ModelError of one line when the model is loaded."""
+    copy = shutil.copytree(tiny_base, tmp_path / "copy")
+    (copy / "model.safetensors").write_bytes((copy / "model.safetensors").read_bytes()[:1000])
+    with pytest.raises(ModelError, match="cannot be loaded") as caught:
+        texts(LocalModel(copy, device="cpu").generator(), prompts(1))
+    assert "\n" not in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------------------- choices
+
+
+def test_ten_costs_the_same_in_one_token_or_two(tmp_path):
+    """The likelihood of "10" is the product over its tokens and the end of turn, however the tokenizer splits it."""
+    for merged, pieces in ((True, 1), (False, 2)):
+        folder = make_model(tmp_path / str(merged), merge_ten=merged)
+        local = LocalModel(folder, device="cpu", dtype="float32")
+        asked = [p.messages for p in prompts(5)]
+        scores = local.choice_scorer().log_likelihoods(asked, ["1", "2", "10"])
+        assert len(local.tokenizer("10", add_special_tokens=False)["input_ids"]) == pieces
+        for turns, row in zip(asked, scores, strict=True):
+            for choice, score in zip(("1", "2", "10"), row, strict=True):
+                text = f"<s><|user|>{turns[0].content}<|assistant|>{choice}</s>"
+                ids = local.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+                start = local.tokenizer(text.split(choice + "</s>")[0], add_special_tokens=False)["input_ids"]
+                log = local.model.double()(ids).logits[0].log_softmax(-1)
+                expected = sum(float(log[i - 1, ids[0, i]]) for i in range(len(start), ids.shape[1]))
+                local.model.float()
+                assert abs(score - expected) < 1e-4 * max(1, abs(expected))
+
+
+def test_choice_scores_do_not_depend_on_the_batch(local, tiny_base):
+    """All prompts at once, or one by one: the same to 1e-4 of a logit that runs in the hundreds."""
+    asked = [p.messages for p in prompts(9)]
+    together = local.choice_scorer().log_likelihoods(asked, ["1", "5", "10"])
+    alone = [local.choice_scorer().log_likelihoods([turns], ["1", "5", "10"])[0] for turns in asked]
+    assert np.allclose(together, alone, rtol=1e-5)
+
+
+def test_choice_scores_use_the_adapter(local, tiny_adapters):
+    """An adapter's scores are not the base's, and the base's are unchanged after it."""
+    asked = [p.messages for p in prompts(3)]
+    base = local.choice_scorer().log_likelihoods(asked, ["1", "2"])
+    adapted = local.choice_scorer(tiny_adapters[0]).log_likelihoods(asked, ["1", "2"])
+    assert not np.allclose(base, adapted)
+    assert local.choice_scorer().log_likelihoods(asked, ["1", "2"]) == base
+
+
+def test_prompt_that_does_not_fit_has_no_likelihood(local):
+    """A prompt beyond the window gives -inf for every choice, and the others are scored."""
+    turns = [prompt("fever " * 300).messages, prompt("fever").messages]
+    long, short = local.choice_scorer().log_likelihoods(turns, ["1", "2"])
+    assert long == [float("-inf")] * 2
+    assert np.isfinite(short).all()
