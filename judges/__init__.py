@@ -1,0 +1,91 @@
+"""Judges score answers. `JudgeBuilder` turns a suite's judge into an object; nothing is registered anywhere.
+
+Each kind is one module whose docstring is its definition, with what it judges well and what ill. Judges see records and model
+roles only: who loads the models is none of their business.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import assert_never
+
+from harness.records import Direction, Judge, Models
+from harness.suite.grammar import (
+    AnyJudgeSpec,
+    CorrectnessSpec,
+    EntailmentSpec,
+    GEvalSpec,
+    HallucinationSpec,
+    JsonSchemaSpec,
+    OverlapSpec,
+    RegexSpec,
+    RelevancySpec,
+    ToxicitySpec,
+)
+from judges.nli import Entailer
+
+__all__ = ["JudgeBuilder", "direction_of"]
+
+
+def direction_of(spec: AnyJudgeSpec) -> Direction:
+    """Which end of a judge's scale is good."""
+    return "lower" if isinstance(spec, HallucinationSpec | ToxicitySpec) else "higher"
+
+
+class JudgeBuilder:
+    """Builds judges on one room of models. Judges on the same NLI model share its memory of pairs.
+
+    `steps` is the folder where G-Eval steps written by a judge model are kept, so that they are written once.
+    """
+
+    def __init__(self, models: Models, *, steps: Path | None = None) -> None:
+        self._models = models
+        self._steps = steps
+        self._entailers: dict[str, Entailer] = {}
+
+    def build(self, name: str, spec: AnyJudgeSpec) -> Judge:
+        """The judge whose metric is called `name`. Raises ModelError or UserError when its model cannot be had."""
+        match spec:
+            case EntailmentSpec():
+                from judges.entailment import EntailmentJudge
+
+                return EntailmentJudge(name, self._entailer(spec.model), premise=spec.premise)
+            case CorrectnessSpec():
+                from judges.correctness import CorrectnessJudge
+
+                return CorrectnessJudge(name, self._entailer(spec.model), direction=spec.direction)
+            case HallucinationSpec():
+                from judges.hallucination import HallucinationJudge
+
+                return HallucinationJudge(name, self._entailer(spec.model))
+            case RelevancySpec():
+                from judges.relevancy import RelevancyJudge
+
+                return RelevancyJudge(name, self._models.embedder(spec.model))
+            case ToxicitySpec():
+                from judges.toxicity import ToxicityJudge
+
+                return ToxicityJudge(name, self._models.text_classifier(spec.model))
+            case GEvalSpec():
+                from judges.geval import build_geval
+
+                return build_geval(name, spec, self._models, steps_folder=self._steps)
+            case OverlapSpec():
+                from judges.overlap import OverlapJudge
+
+                return OverlapJudge(name, spec.kind)
+            case RegexSpec():
+                from judges.overlap import RegexJudge
+
+                return RegexJudge(name, spec.pattern)
+            case JsonSchemaSpec():
+                from judges.overlap import JsonSchemaJudge
+
+                return JsonSchemaJudge(name, spec.json_schema)
+            case _:
+                assert_never(spec)
+
+    def _entailer(self, model: str) -> Entailer:
+        if model not in self._entailers:
+            self._entailers[model] = Entailer(self._models.pair_classifier(model))
+        return self._entailers[model]

@@ -1,0 +1,129 @@
+"""Entailment between texts of any length: what correctness, hallucination and entailment have in common.
+
+A premise longer than the model reads is cut into overlapping windows of whole sentences and every window is asked, so
+evidence is found wherever it stands; nothing is truncated in silence. Each pair is computed once per process, whoever asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.records import PairClassifier
+from judges.sentences import split_sentences
+
+SPECIAL_TOKENS = 4
+"""Room for [CLS] and two [SEP], and RoBERTa's doubled separator."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entailment:
+    """The three probabilities for one hypothesis, and the premise window they come from."""
+
+    entailment: float
+    neutral: float
+    contradiction: float
+    window: str
+
+    @property
+    def label(self) -> str:
+        """The likeliest of entailment, neutral and contradiction; ties go to the first."""
+        pairs = (("entailment", self.entailment), ("neutral", self.neutral), ("contradiction", self.contradiction))
+        return max(pairs, key=lambda pair: pair[1])[0]
+
+    def evidence(self) -> dict[str, float]:
+        return {
+            "entailment": round(self.entailment, 6),
+            "neutral": round(self.neutral, 6),
+            "contradiction": round(self.contradiction, 6),
+        }
+
+
+class Entailer:
+    """Asks one NLI model, with windows and a memory of the pairs already asked."""
+
+    def __init__(self, classifier: PairClassifier) -> None:
+        self._classifier = classifier
+        self._memory: dict[tuple[str, str], tuple[float, float, float]] = {}
+
+    @property
+    def key(self) -> str:
+        return self._classifier.key
+
+    def entail(self, pairs: Sequence[tuple[str, str]]) -> list[Entailment]:
+        """One result a (premise, hypothesis) pair. Over several windows: the decisive one (see `_decisive`).
+
+        Raises ValueError when a hypothesis alone is longer than the model reads.
+        """
+        windows = self._windows(pairs)
+        wanted = [
+            (window, hypothesis) for (_, hypothesis), parts in zip(pairs, windows, strict=True) for window in parts
+        ]
+        missing = list(dict.fromkeys(pair for pair in wanted if pair not in self._memory))
+        for pair, row in zip(missing, self._classifier.probabilities(missing), strict=True):
+            self._memory[pair] = self._three_way(row)
+        return [
+            _decisive([(window, self._memory[window, hypothesis]) for window in parts])
+            for (_, hypothesis), parts in zip(pairs, windows, strict=True)
+        ]
+
+    def _three_way(self, row: Sequence[float]) -> tuple[float, float, float]:
+        by_label = dict(zip(self._classifier.labels, row, strict=True))
+        neutral = by_label.get("neutral", 0.0) + by_label.get("not_entailment", 0.0)
+        return by_label["entailment"], neutral, by_label.get("contradiction", 0.0)
+
+    def _windows(self, pairs: Sequence[tuple[str, str]]) -> list[list[str]]:
+        texts = list(dict.fromkeys(text for pair in pairs for text in pair))
+        tokens = dict(zip(texts, self._classifier.count_tokens(texts), strict=True))
+        cut: dict[tuple[str, int], list[str]] = {}
+        result = []
+        for premise, hypothesis in pairs:
+            room = self._classifier.max_tokens - SPECIAL_TOKENS - tokens[hypothesis]
+            if room < 16:
+                raise ValueError(
+                    f"a sentence of {tokens[hypothesis]} tokens leaves no room for its premise"
+                    f" (the model reads {self._classifier.max_tokens})"
+                )
+            if tokens[premise] <= room:
+                result.append([premise])
+                continue
+            room -= room % 64 if room > 128 else 0  # few distinct sizes, so that windows of one premise are shared
+            if (premise, room) not in cut:
+                cut[premise, room] = self._cut(premise, room)
+            result.append(cut[premise, room])
+        return result
+
+    def _cut(self, premise: str, room: int) -> list[str]:
+        """Windows of whole sentences, each starting halfway into the one before; a giant sentence is cut by words."""
+        units: list[str] = []
+        for sentence, size in _counted(self._classifier, split_sentences(premise)):
+            if size <= room:
+                units.append(sentence)
+                continue
+            words = sentence.split()
+            step = max(1, len(words) * room // (2 * size))
+            units += [" ".join(words[i : i + step]) for i in range(0, len(words), step)]
+        sized = _counted(self._classifier, units)
+        windows, start = [], 0
+        while start < len(sized):
+            end, total = start, 0
+            while end < len(sized) and (end == start or total + sized[end][1] <= room):
+                total += sized[end][1]
+                end += 1
+            windows.append(" ".join(unit for unit, _ in sized[start:end]))
+            if end == len(sized):
+                break
+            start += max(1, (end - start) // 2)
+        return windows
+
+
+def _counted(classifier: PairClassifier, texts: list[str]) -> list[tuple[str, int]]:
+    return list(zip(texts, classifier.count_tokens(texts), strict=True))
+
+
+def _decisive(rows: list[tuple[str, tuple[float, float, float]]]) -> Entailment:
+    """The window that entails most, unless another contradicts more than any entails: support found anywhere is support."""
+    supporting = max(rows, key=lambda row: row[1][0])
+    opposing = max(rows, key=lambda row: row[1][2])
+    window, (entailment, neutral, contradiction) = opposing if opposing[1][2] > supporting[1][0] else supporting
+    return Entailment(entailment=entailment, neutral=neutral, contradiction=contradiction, window=window)
