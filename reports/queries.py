@@ -1,0 +1,449 @@
+"""From the store to the report's view models: the last place that knows the store, the first that knows the page.
+
+Every figure comes from `harness.deciding`, so that leaderboard, gate and report cannot differ. Splits, candidates and
+metrics keep the order of the suite except where a table says that it is sorted. Nothing here formats a number or writes
+HTML.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from harness.deciding.comparison import Flip, compare, estimate, flips, leaderboard, rank_sets, sign
+from harness.deciding.scores import Column, Scores, SplitScores
+from harness.errors import NothingEvaluatedError, UserError
+from harness.records import Answer, Comparison, Judgement, Metric, Run, Verdict
+from harness.store import Store
+from reports.samples import snippet
+from reports.views import (
+    Board,
+    BoardRow,
+    Cell,
+    Effort,
+    Flips,
+    HistoryRow,
+    JudgeCard,
+    Move,
+    Report,
+    ReportSample,
+    SliceCell,
+    SliceRow,
+    SliceTable,
+    WorseSlice,
+)
+
+CONFIDENCE = 0.95
+"""Of the report's own intervals, two-sided; a verdict brings its own."""
+BINS = 10
+SLICE_VALUES = 60
+"""Values of one slice column that are tabulated; the most frequent ones."""
+MOVES = 5
+"""Drops and gains listed a candidate and metric."""
+
+DEFINITIONS: Mapping[str, str] = {
+    "entailment": "Probability that the reference (or the context) entails the whole answer, by an NLI model.",
+    "correctness": "How far reference and answer entail each other, sentence by sentence, by an NLI model.",
+    "hallucination": "Share of the answer that is contradicted or, given a context, unsupported, sentence by sentence.",
+    "relevancy": "How well the answer addresses the question, by sentence embeddings; evasion and echo cost.",
+    "toxicity": "Probability that the answer is harmful or offensive; its worst sentence counts.",
+    "geval": "A language model grades the answer on a scale; each grade is weighted by its probability.",
+    "rouge": "Words and word order shared with the reference (ROUGE-L).",
+    "bleu": "Word n-grams shared with the reference (sentence BLEU).",
+    "chrf": "Character n-grams shared with the reference (chrF).",
+    "exact_match": "1 where the answer equals the reference, else 0.",
+    "token_f1": "F1 of the words shared with the reference.",
+    "regex": "1 where the answer matches a pattern, else 0.",
+    "json_schema": "1 where the answer is JSON that a schema accepts, else 0.",
+}
+
+
+def load_report(store: Store, run_ids: Sequence[str]) -> Report:
+    """The report on the first run; further runs appear in its history.
+
+    Raises:
+        UserError: If no run is named, or one is not in the store.
+        NothingEvaluatedError: If the first run holds no judgements.
+    """
+    if not run_ids:
+        raise UserError("'run' must name at least one run (got none). 'muster runs' lists them.")
+    runs = list({run.id: run for run in map(store.run, run_ids)}.values())
+    run = runs[0]
+    scores = Scores.from_rows(store.scores(run.id))
+    judgements = store.judgements(run.id)
+    if not scores.splits or not judgements:
+        raise NothingEvaluatedError(f"run {run.id} holds no judgements, so there is nothing to report. Run it again.")
+    verdicts = tuple(store.verdicts(run.id))
+    candidates = tuple(name for name in run.candidates if name in scores.candidates)
+    metrics = tuple(
+        metric for metric in run.metrics if any(metric.name in here.metrics for here in scores.splits.values())
+    )
+    baseline, declared = _baseline(run, verdicts, candidates)
+    primary = _primary(run, metrics)
+    answers = _by_sample(store.answers(run.id))
+    boards = tuple(_board(scores, split, metrics, candidates, baseline, primary, answers) for split in scores.splits)
+    tables, worse, made = _slices(scores, metrics, candidates, baseline)
+    samples = _samples(store, run, answers, judgements, baseline, metrics, tuple(scores.splits))
+    return Report(
+        run=run,
+        baseline=baseline,
+        declared_baseline=declared,
+        candidates=candidates,
+        metrics=metrics,
+        splits=tuple(scores.splits),
+        verdicts=verdicts,
+        boards=boards,
+        slices=tables,
+        worse_slices=worse,
+        slice_comparisons=made,
+        flips=_all_flips(scores, metrics, candidates, baseline, {s.sample.id: s.sample.input for s in samples}),
+        samples=samples,
+        judges=_judge_cards(run, metrics, judgements),
+        trainings=tuple(store.trainings(run.id)),
+        history=_history(store, runs, metrics) if len(runs) > 1 else (),
+    )
+
+
+# -------------------------------------------------------------------------------------------- who is compared with whom
+
+
+def _suite_part(run: Run, *path: str) -> Any:
+    """A part of the resolved suite kept in the run's record, or None."""
+    value: Any = run.record.get("suite")
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _baseline(run: Run, verdicts: Sequence[Verdict], candidates: Sequence[str]) -> tuple[str | None, bool]:
+    """The baseline that verdicts or the gate name; else the first of several candidates, which is then not declared."""
+    named = [verdict.baseline for verdict in verdicts] + [_suite_part(run, "gate", "baseline")]
+    declared = next((name for name in named if name in candidates), None)
+    if declared is not None:
+        return declared, True
+    return (candidates[0] if len(candidates) > 1 else None), False
+
+
+def _primary(run: Run, metrics: Sequence[Metric]) -> str:
+    """The metric that orders the leaderboard: that of the gate's first rule, else the suite's first."""
+    names = [metric.name for metric in metrics]
+    rules = _suite_part(run, "gate", "rules")
+    ruled = (
+        rule.get("metric") for rule in (rules if isinstance(rules, list | tuple) else ()) if isinstance(rule, Mapping)
+    )
+    return next((name for name in ruled if name in names), names[0])
+
+
+# ---------------------------------------------------------------------------------------------------------- leaderboard
+
+
+def _board(
+    scores: Scores,
+    split: str,
+    metrics: Sequence[Metric],
+    candidates: Sequence[str],
+    baseline: str | None,
+    primary: str,
+    answers: Mapping[str, Mapping[str, Answer]],
+) -> Board:
+    here = scores.splits[split]
+    judged = [metric for metric in metrics if metric.name in here.metrics]
+    ranks = {m.name: rank_sets(scores, m, split, np.random.default_rng(0), candidates, CONFIDENCE) for m in judged}
+    if len(candidates) < 2:
+        ranks = {}
+    rows = [
+        BoardRow(
+            candidate=row.candidate,
+            is_baseline=row.candidate == baseline,
+            cells=tuple(
+                Cell(
+                    metric=metric,
+                    estimate=row.estimates[metric.name],
+                    comparison=_against(scores, metric, row.candidate, baseline, split),
+                    ranks=ranks.get(metric.name, {}).get(row.candidate),
+                    histogram=_histogram(here.column(row.candidate, metric.name), metric),
+                )
+                for metric in judged
+            ),
+            effort=_effort([answers.get(i, {}).get(row.candidate) for i in here.ids]),
+        )
+        for row in leaderboard(scores, judged, candidates, [split], CONFIDENCE)
+    ]
+    first = next((metric for metric in judged if metric.name == primary), judged[0])
+    by_name = {name: place for name, place in ranks.get(first.name, {}).items()}
+    return Board(
+        split=split,
+        samples=len(here.ids),
+        clusters=None if here.clusters is None else len(set(here.clusters.tolist())),
+        primary=first.name,
+        rows=tuple(sorted(rows, key=lambda row: _standing(row, first))),
+        leaders=tuple(name for name in candidates if by_name.get(name, (0, 0))[0] == 1),
+    )
+
+
+def _standing(row: BoardRow, metric: Metric) -> float:
+    mean = next(cell.estimate.mean for cell in row.cells if cell.metric.name == metric.name)
+    return float("inf") if mean is None else -sign(metric) * mean
+
+
+def _against(scores: Scores, metric: Metric, candidate: str, baseline: str | None, split: str) -> Comparison | None:
+    if baseline is None or candidate == baseline:
+        return None
+    return compare(scores, metric, candidate, baseline, split, CONFIDENCE)
+
+
+def _histogram(column: Column, metric: Metric) -> tuple[int, ...]:
+    counts, _ = np.histogram(column.values[column.scored], bins=BINS, range=(metric.low, metric.high))
+    return tuple(int(count) for count in counts)
+
+
+def _effort(answers: Sequence[Answer | None]) -> Effort:
+    found = [answer.completion for answer in answers if answer is not None]
+    fine = [completion for completion in found if completion.error is None]
+    seconds = [completion.seconds for completion in fine if completion.seconds is not None]
+    return Effort(
+        answers=len(fine),
+        failed=len(answers) - len(fine),
+        cut=sum(completion.finish_reason == "length" for completion in fine),
+        prompt_tokens=_mean(completion.prompt_tokens for completion in fine),
+        completion_tokens=_mean(completion.completion_tokens for completion in fine),
+        seconds=statistics.median(seconds) if seconds else None,
+    )
+
+
+def _mean(values: Iterable[int | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+# --------------------------------------------------------------------------------------------------------------- slices
+
+
+def _slices(
+    scores: Scores, metrics: Sequence[Metric], candidates: Sequence[str], baseline: str | None
+) -> tuple[tuple[SliceTable, ...], tuple[WorseSlice, ...], int]:
+    """Tables by split, column and metric; the slices where a candidate is clearly worse; how many were compared."""
+    tables = []
+    for split, here in scores.splits.items():
+        judged = [metric for metric in metrics if metric.name in here.metrics]
+        for column, values in here.slices.items():
+            sizes = Counter(value for value in values if value is not None)
+            shown = sorted(sizes, key=lambda value: (-sizes[value], value))[:SLICE_VALUES]
+            parts = {value: _within(scores, split, np.array([v == value for v in values])) for value in shown}
+            for metric in judged:
+                rows = tuple(
+                    SliceRow(
+                        value=value, samples=sizes[value], cells=_slice_cells(part, split, metric, candidates, baseline)
+                    )
+                    for value, part in parts.items()
+                )
+                left_out = len(sizes) - len(shown)
+                tables.append(SliceTable(column=column, split=split, metric=metric, rows=rows, left_out=left_out))
+    worse, made = _worse(tables)
+    return tuple(tables), worse, made
+
+
+def _within(scores: Scores, split: str, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> Scores:
+    """The scores of some samples of one split."""
+    here = scores.splits[split]
+    part = SplitScores(
+        ids=tuple(i for i, wanted in zip(here.ids, mask, strict=True) if wanted),
+        clusters=None if here.clusters is None else here.clusters[mask],
+        slices={},
+        columns={key: Column(values=c.values[mask], scored=c.scored[mask]) for key, c in here.columns.items()},
+    )
+    return Scores(candidates=scores.candidates, splits={split: part})
+
+
+def _slice_cells(
+    part: Scores, split: str, metric: Metric, candidates: Sequence[str], baseline: str | None
+) -> tuple[SliceCell, ...]:
+    return tuple(
+        SliceCell(
+            candidate=name,
+            estimate=estimate(part.splits[split], metric, name, confidence=CONFIDENCE),
+            comparison=_against(part, metric, name, baseline, split),
+        )
+        for name in candidates
+    )
+
+
+def _worse(tables: Sequence[SliceTable]) -> tuple[tuple[WorseSlice, ...], int]:
+    found, made = [], 0
+    for table in tables:
+        for row in table.rows:
+            for cell in row.cells:
+                made += cell.comparison is not None and cell.comparison.low is not None
+                if cell.comparison is not None and leaning(cell.comparison, table.metric) == "worse":
+                    found.append(
+                        WorseSlice(
+                            column=table.column, value=row.value, comparison=cell.comparison, metric=table.metric
+                        )
+                    )
+    found.sort(key=lambda worse: sign(worse.metric) * (worse.comparison.difference or 0.0))
+    return tuple(found), made
+
+
+def leaning(comparison: Comparison, metric: Metric) -> str:
+    """`better` or `worse` where the interval of the difference is clear of zero, else `unclear`."""
+    if comparison.low is None or comparison.high is None or comparison.low <= 0 <= comparison.high:
+        return "unclear"
+    return "better" if comparison.low * sign(metric) > 0 else "worse"
+
+
+def _all_flips(
+    scores: Scores,
+    metrics: Sequence[Metric],
+    candidates: Sequence[str],
+    baseline: str | None,
+    inputs: Mapping[str, str],
+) -> tuple[Flips, ...]:
+    if baseline is None:
+        return ()
+    return tuple(
+        _flips(scores, metric, candidate, baseline, split, inputs)
+        for split, here in scores.splits.items()
+        for metric in metrics
+        if metric.name in here.metrics
+        for candidate in candidates
+        if candidate != baseline
+    )
+
+
+def _flips(
+    scores: Scores, metric: Metric, candidate: str, baseline: str, split: str, inputs: Mapping[str, str]
+) -> Flips:
+    changed = flips(scores, metric, candidate, baseline, split)
+    middle = (metric.low + metric.high) / 2
+    crossed = [
+        flip.improved
+        for flip in changed
+        if _is_good(flip.candidate_score, metric, middle) != _is_good(flip.baseline_score, metric, middle)
+    ]
+    return Flips(
+        comparison=compare(scores, metric, candidate, baseline, split, CONFIDENCE),
+        metric=metric,
+        good_to_bad=crossed.count(False),
+        bad_to_good=crossed.count(True),
+        drops=tuple(_move(flip, metric, inputs) for flip in [f for f in changed if not f.improved][:MOVES]),
+        gains=tuple(_move(flip, metric, inputs) for flip in [f for f in changed if f.improved][:MOVES]),
+    )
+
+
+def _is_good(score: float, metric: Metric, middle: float) -> bool:
+    return (score - middle) * sign(metric) >= 0
+
+
+def _move(flip: Flip, metric: Metric, inputs: Mapping[str, str]) -> Move:
+    return Move(
+        sample_id=flip.sample_id,
+        snippet=snippet(inputs.get(flip.sample_id, "")),
+        score=flip.candidate_score,
+        baseline_score=flip.baseline_score,
+        change=flip.change * sign(metric),
+    )
+
+
+# -------------------------------------------------------------------------------------------------------------- samples
+
+
+def _by_sample(answers: Sequence[Answer]) -> dict[str, dict[str, Answer]]:
+    found: defaultdict[str, dict[str, Answer]] = defaultdict(dict)
+    for answer in answers:
+        found[answer.sample_id][answer.candidate] = answer
+    return dict(found)
+
+
+def _samples(
+    store: Store,
+    run: Run,
+    answers: Mapping[str, Mapping[str, Answer]],
+    judgements: Sequence[Judgement],
+    baseline: str | None,
+    metrics: Sequence[Metric],
+    splits: Sequence[str],
+) -> tuple[ReportSample, ...]:
+    """All samples of the evaluated splits, the largest loss against the baseline first."""
+    judged: defaultdict[str, dict[tuple[str, str], Judgement]] = defaultdict(dict)
+    for judgement in judgements:
+        judged[judgement.id][judgement.candidate, judgement.metric] = judgement
+    found = [
+        ReportSample(
+            sample=sample,
+            answers=answers.get(sample.id, {}),
+            judgements=judged.get(sample.id, {}),
+            worst_change=_worst_change(judged.get(sample.id, {}), baseline, metrics),
+        )
+        for sample in store.samples(run.id)
+        if sample.split in splits
+    ]
+    found.sort(key=lambda view: (view.worst_change or 0.0, view.sample.row, view.sample.id))
+    return tuple(found)
+
+
+def _worst_change(
+    judgements: Mapping[tuple[str, str], Judgement], baseline: str | None, metrics: Sequence[Metric]
+) -> float | None:
+    changes = []
+    by_name = {metric.name: metric for metric in metrics}
+    for (candidate, name), judgement in judgements.items():
+        against = judgements.get((baseline, name)) if baseline is not None and candidate != baseline else None
+        metric = by_name.get(name)
+        if metric is None or against is None or judgement.score is None or against.score is None:
+            continue
+        changes.append(sign(metric) * (judgement.score - against.score) / (metric.high - metric.low))
+    return min(changes, default=None)
+
+
+# --------------------------------------------------------------------------------------------------- judges and history
+
+
+def _judge_cards(run: Run, metrics: Sequence[Metric], judgements: Sequence[Judgement]) -> tuple[JudgeCard, ...]:
+    scored: Counter[str] = Counter()
+    errors: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for judgement in judgements:
+        if judgement.error is None:
+            scored[judgement.metric] += 1
+        else:
+            errors[judgement.metric][judgement.error.kind] += 1
+    return tuple(
+        _judge_card(run, metric, scored[metric.name], dict(errors[metric.name].most_common())) for metric in metrics
+    )
+
+
+def _judge_card(run: Run, metric: Metric, scored: int, errors: Mapping[str, int]) -> JudgeCard:
+    described = run.record.get("judges")
+    own = described.get(metric.name) if isinstance(described, Mapping) else None
+    facts = own if isinstance(own, Mapping) and own else _suite_part(run, "judges", metric.name)
+    facts = dict(facts) if isinstance(facts, Mapping) else {}
+    kind = str(facts.pop("kind", metric.name))
+    return JudgeCard(
+        metric=metric,
+        kind=kind,
+        definition=str(facts.pop("definition", DEFINITIONS.get(kind, ""))),
+        fingerprint=run.judges.get(metric.name, ""),
+        facts=facts,
+        scored=scored,
+        unscored=sum(errors.values()),
+        errors=errors,
+    )
+
+
+def _history(store: Store, runs: Sequence[Run], metrics: Sequence[Metric]) -> tuple[HistoryRow, ...]:
+    """One row a run, oldest first: the first run's metrics on the first split of each."""
+    rows = []
+    for run in sorted(runs, key=lambda run: run.started):
+        scores = Scores.from_rows(store.scores(run.id))
+        first = list(scores.splits)[:1]
+        estimates = {
+            (row.candidate, name): found
+            for row in leaderboard(scores, metrics, None, first, CONFIDENCE)
+            for name, found in row.estimates.items()
+        }
+        outcomes = {verdict.candidate: str(verdict.outcome) for verdict in store.verdicts(run.id)}
+        rows.append(HistoryRow(run=run, estimates=estimates, outcomes=outcomes))
+    return tuple(rows)

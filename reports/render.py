@@ -1,0 +1,345 @@
+"""The report as one HTML file: no network, no other file, nothing a text can break out of.
+
+Styles and script stand in the page and are allowed by their hash alone, so an attribute or element that some answer
+smuggled in could neither run nor load anything; that none gets in is autoescaping's job. The page is complete without
+JavaScript (except for the sample browser, which then gives way to the first samples as plain text), in print, and from
+file://.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from harness.deciding.gate import run_exit_status, worst_outcome
+from harness.deciding.wording import number
+from harness.errors import UserError
+from harness.records import Metric, Training, Verdict
+from harness.store import Store
+from reports import charts
+from reports.queries import CONFIDENCE, SLICE_VALUES, leaning, load_report
+from reports.samples import CHUNK, MAX_TEXT, pack
+from reports.views import Board, Report, SliceTable
+
+STATIC_SAMPLES = 20
+"""Samples that are readable without JavaScript and in print."""
+BUDGET = 13_000_000
+"""Bytes of sample data beyond which evidence is left out."""
+OUTCOME_WORDS: Mapping[str, str] = {
+    "pass": "may ship",
+    "fail": "must not ship",
+    "inconclusive": "cannot be told yet",
+    "incomplete": "not finished",
+}
+
+
+def write_report(store: Store, run_ids: Sequence[str], out: Path, *, budget: int = BUDGET) -> Path:
+    """Writes the report on the first run, with the others as its history, and returns the file's path.
+
+    Raises:
+        UserError: If a run is unknown or the file cannot be written.
+        NothingEvaluatedError: If the run holds no judgements.
+    """
+    page = render(load_report(store, run_ids), budget=budget)
+    scratch = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_bytes(page.encode("utf-8", "replace"))
+        scratch.replace(out)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise UserError(
+            f"the report must be written to a file (got {out}: {error.strerror}). Use --out FILE."
+        ) from error
+    return out
+
+
+def render(report: Report, *, budget: int = BUDGET) -> str:
+    """The page as text."""
+    payload = pack(report, budget=budget)
+    style, script = _static("report.css"), _static("report.js")
+    environment = _environment()
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        payload=payload,
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=content_hash(style),
+        script_hash=content_hash(script),
+        outcome=overall_outcome(report),
+        exit_status=run_exit_status(report.run, report.verdicts),
+        headline=headline(report),
+        browser={
+            "run": report.run.id,
+            "candidates": report.candidates,
+            "metrics": [_metric(metric) for metric in report.metrics],
+            "splits": report.splits,
+            "baseline": None if report.baseline is None else report.candidates.index(report.baseline),
+            "declared": report.declared_baseline,
+            "first": _first(report),
+            "primary": [metric.name for metric in report.metrics].index(report.boards[0].primary),
+            "chunk": CHUNK,
+        },
+        commands=commands(report),
+        suite_yaml=suite_yaml(report),
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def content_hash(text: str) -> str:
+    """The hash that a content security policy names: base64 of the SHA-256 of an inline element's text."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def overall_outcome(report: Report) -> str:
+    """The worst outcome, as the stamp at the top shows it."""
+    if not report.verdicts:
+        return "none"
+    outcomes = [verdict.outcome for verdict in report.verdicts]
+    return worst_outcome([*outcomes, "incomplete"] if report.run.status != "complete" else outcomes)
+
+
+def headline(report: Report) -> str:
+    """A sentence an outcome: which candidates pass, and which do not."""
+    if not report.verdicts:
+        return "No gate decided about this run: the figures are here, the judgement is yours."
+    sentences = []
+    for outcome, one, many in (
+        ("pass", "passes the gate", "pass the gate"),
+        ("fail", "fails the gate", "fail the gate"),
+        ("inconclusive", "cannot be told from this data", "cannot be told from this data"),
+        ("incomplete", "is not finished", "are not finished"),
+    ):
+        names = [verdict.candidate for verdict in report.verdicts if verdict.outcome == outcome]
+        if names:
+            sentences.append(f"{_listed(names)} {one if len(names) == 1 else many}.")
+    return " ".join(sentences)
+
+
+def commands(report: Report) -> str:
+    """What to type to make this run and this page again."""
+    given = report.run.record.get("command")
+    run = (
+        shlex.join(map(str, given))
+        if isinstance(given, list | tuple)
+        else str(given or f"muster run {report.run.suite}")
+    )
+    lines = [
+        "# make this run again (what is stored is reused; --fresh does everything anew)",
+        run,
+        "# this page, and everything known about one sample",
+        f"muster report --run {report.run.id} --out muster-report.html",
+        f"muster show {report.run.id} SAMPLE",
+    ]
+    return "\n".join(lines)
+
+
+def suite_yaml(report: Report) -> str:
+    """The resolved suite as YAML; empty where the run kept none."""
+    suite = report.run.record.get("suite")
+    if not isinstance(suite, Mapping):
+        return ""
+    plain = json.loads(json.dumps(suite, default=str))
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=110)
+
+
+# ------------------------------------------------------------------------------------------------------------ templates
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        score=score,
+        signed=signed,
+        count=count,
+        amount=amount,
+        duration=duration,
+        percent=percent,
+        when=when,
+        plain=plain,
+    )
+    environment.globals.update(
+        OUTCOME_WORDS=OUTCOME_WORDS,
+        STATIC_SAMPLES=STATIC_SAMPLES,
+        SLICE_VALUES=SLICE_VALUES,
+        MAX_TEXT=MAX_TEXT,
+        CONFIDENCE=CONFIDENCE,
+        charts=charts,
+        leaning=leaning,
+        mean_domain=mean_domain,
+        difference_domain=difference_domain,
+        slice_domain=slice_domain,
+        finding_domain=finding_domain,
+        histogram_label=histogram_label,
+        losses=losses,
+        loss_domain=loss_domain,
+        reason=reason,
+        is_mapping=lambda value: isinstance(value, Mapping),
+        is_list=lambda value: isinstance(value, list | tuple),
+    )
+    return environment
+
+
+def _static(name: str) -> str:
+    text = resources.files("reports").joinpath("static", name).read_text(encoding="utf-8")
+    return text.replace("\r\n", "\n")
+
+
+def _first(report: Report) -> int:
+    """The candidate whose samples are shown first: the best one that is not the baseline."""
+    names = [row.candidate for row in report.boards[0].rows if not row.is_baseline]
+    return report.candidates.index(names[0]) if names else 0
+
+
+def _metric(metric: Metric) -> dict[str, Any]:
+    return {"name": metric.name, "direction": metric.direction, "low": metric.low, "high": metric.high}
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+# ----------------------------------------------------------------------------------------------------- numbers in words
+
+
+def score(value: float | None) -> str:
+    """Three decimals, or more where the first are zeros; a dash where there is none."""
+    return "–" if value is None else number(value).replace("-", "−")
+
+
+def signed(value: float | None) -> str:
+    """Like `score`, with its sign."""
+    return "–" if value is None else f"{'+' if value > 0 else ''}{score(value)}"
+
+
+def count(value: int | float) -> str:
+    """A whole number with thousands separated."""
+    return f"{value:,.0f}"
+
+
+def amount(value: float | None) -> str:
+    """A number of tokens: whole from 100, else with one decimal."""
+    return "–" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them."""
+    if seconds is None:
+        return "–"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage without needless decimals."""
+    return f"{100 * share:g} %"
+
+
+def when(moment: str) -> str:
+    """An ISO 8601 time to the minute, in UTC; anything else as it is."""
+    try:
+        return datetime.fromisoformat(moment).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return moment
+
+
+def plain(value: object) -> str:
+    """A scalar of a record, or any other value as JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "–"}[value]
+    if isinstance(value, int | float):
+        return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def reason(verdict: Verdict) -> str:
+    """Why the outcome is what it is: the first finding that has it, or that all rules hold."""
+    if verdict.outcome == "pass":
+        n = len(verdict.findings)
+        return f"All {n} rules hold." if n > 1 else "The rule holds."
+    return next(finding.message for finding in verdict.findings if finding.outcome == verdict.outcome)
+
+
+# ------------------------------------------------------------------------------------------------------- axes of charts
+
+
+def mean_domain(board: Board, metric: str) -> charts.Point:
+    """The axis of one column of the leaderboard: all of its intervals."""
+    return charts.padded(
+        value
+        for row in board.rows
+        for cell in row.cells
+        if cell.metric.name == metric
+        for value in (cell.estimate.mean, cell.estimate.low, cell.estimate.high)
+        if value is not None
+    )
+
+
+def difference_domain(board: Board, metric: str) -> charts.Point:
+    """The axis of one column of differences: all of its intervals, and zero."""
+    found = [
+        value
+        for row in board.rows
+        for cell in row.cells
+        if cell.metric.name == metric and cell.comparison is not None
+        for value in (cell.comparison.difference, cell.comparison.low, cell.comparison.high)
+        if value is not None
+    ]
+    return charts.padded(found, include=(0.0,))
+
+
+def slice_domain(table: SliceTable) -> charts.Point:
+    """The axis of one slice table: all of its intervals."""
+    return charts.padded(
+        value
+        for row in table.rows
+        for cell in row.cells
+        for value in (cell.estimate.mean, cell.estimate.low, cell.estimate.high)
+        if value is not None
+    )
+
+
+def finding_domain(*values: float | None) -> charts.Point:
+    """The axis of one finding: its interval and the limit."""
+    return charts.padded(value for value in values if value is not None)
+
+
+def histogram_label(counts: Sequence[int], metric: Metric) -> str:
+    """A histogram in words."""
+    step = (metric.high - metric.low) / max(1, len(counts))
+    bins = [f"{metric.low + i * step:g} to {metric.low + (i + 1) * step:g}: {n}" for i, n in enumerate(counts) if n]
+    return f"Scores: {', '.join(bins)}" if bins else "No scores"
+
+
+def losses(training: Training) -> list[charts.Point]:
+    """The logged losses as (step, loss)."""
+    return [(entry["step"], entry["loss"]) for entry in training.log if "step" in entry and "loss" in entry]
+
+
+def loss_domain(trainings: Sequence[Training]) -> charts.Point:
+    """One axis for all loss curves, so that they can be compared."""
+    return charts.padded(loss for training in trainings for _, loss in losses(training))

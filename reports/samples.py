@@ -1,0 +1,184 @@
+"""The sample browser's data: one index that says enough to list and filter, and chunks that hold everything else.
+
+Both are JSON, gzipped and base64-coded, so that 5,000 samples stay below 15 MB and the page decodes only what is looked
+at. The JSON is ASCII (other characters escaped), hence safe inside a script element of any encoding. Evidence is the
+largest part: when the chunks outgrow their budget, the samples at the end of the order keep their texts and scores but
+lose evidence and prompts, and the page says so.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.records import Answer, Failure, Judgement, Metric
+from reports.views import Report, ReportSample
+
+CHUNK = 100
+"""Samples a chunk."""
+MAX_TEXT = 20_000
+"""Characters of an input, reference, context or answer beyond which it is cut, and says so."""
+SNIPPET = 160
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payload:
+    """What goes into the page's data blocks."""
+
+    index: str
+    chunks: tuple[str, ...]
+    without_evidence: int
+    """Samples whose evidence was left out to keep the page small."""
+    cut_texts: int
+    """Texts longer than MAX_TEXT."""
+
+
+def pack(report: Report, *, budget: int) -> Payload:
+    """Encodes all samples in the report's order; `budget` is the size in bytes that chunks may have together."""
+    columns = tuple(dict.fromkeys(name for s in report.samples for name in s.sample.slices))
+    coder = _Coder(report.candidates, [metric.name for metric in report.metrics])
+    chunks: list[str] = []
+    spent = without = 0
+    for start in range(0, len(report.samples), CHUNK):
+        part = report.samples[start : start + CHUNK]
+        chunk = encode([coder.sample(s, evidence=True) for s in part]) if spent < budget else ""
+        if not chunk or spent + len(chunk) > budget:
+            chunk = encode([coder.sample(s, evidence=False) for s in part])
+            without += len(part)
+            spent = budget
+        spent += len(chunk)
+        chunks.append(chunk)
+    index = encode(_index(report, columns))
+    return Payload(index=index, chunks=tuple(chunks), without_evidence=without, cut_texts=coder.cut)
+
+
+def encode(value: object) -> str:
+    """Base64 of the gzipped ASCII JSON of a value; the same value always gives the same text."""
+    try:
+        text = _json(value)
+    except ValueError:
+        text = _json(_finite(value))
+    return base64.b64encode(gzip.compress(text.encode("ascii"), compresslevel=6, mtime=0)).decode("ascii")
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False, default=_plain)
+
+
+def _plain(value: object) -> object:
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+def _finite(value: Any) -> Any:
+    """The value with NaN and infinities, which JSON lacks and evidence may hold, as text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def snippet(text: str) -> str:
+    """The beginning of a text on one line."""
+    line = " ".join(text[: 4 * SNIPPET].split())
+    return line if len(line) <= SNIPPET else f"{line[:SNIPPET].rstrip()}…"
+
+
+def _index(report: Report, columns: Sequence[str]) -> dict[str, Any]:
+    """Column-wise, so that it compresses well: one list a field, scores as [candidate][metric][sample]."""
+    samples = report.samples
+    values = {name: list(dict.fromkeys(s.sample.slices.get(name, "") for s in samples)) for name in columns}
+    places = {name: {value: i for i, value in enumerate(values[name])} for name in columns}
+    return {
+        "ids": [s.sample.id for s in samples],
+        "rows": [s.sample.row for s in samples],
+        "splits": [report.splits.index(s.sample.split) for s in samples],
+        "snippets": [snippet(s.sample.input) for s in samples],
+        "slices": [
+            {"name": name, "values": values[name], "of": [places[name][s.sample.slices.get(name, "")] for s in samples]}
+            for name in columns
+        ],
+        "scores": [[[_score(s, c, m) for s in samples] for m in report.metrics] for c in report.candidates],
+        "failed": [[_failed(s, c, report.metrics) for s in samples] for c in report.candidates],
+    }
+
+
+def _score(sample: ReportSample, candidate: str, metric: Metric) -> float | None:
+    judgement = sample.judgements.get((candidate, metric.name))
+    return None if judgement is None or judgement.score is None else round(judgement.score, 4)
+
+
+def _failed(sample: ReportSample, candidate: str, metrics: Sequence[Metric]) -> int:
+    """1 where an answer is missing or failed, or a judgement has an error; else 0."""
+    answer = sample.answers.get(candidate)
+    if answer is None or answer.completion.error is not None:
+        return 1
+    found = (sample.judgements.get((candidate, metric.name)) for metric in metrics)
+    return int(any(judgement is not None and judgement.error is not None for judgement in found))
+
+
+class _Coder:
+    """Turns samples into JSON values and counts the texts it had to cut."""
+
+    def __init__(self, candidates: Sequence[str], metrics: Sequence[str]) -> None:
+        self._candidates = candidates
+        self._metrics = metrics
+        self.cut = 0
+
+    def sample(self, view: ReportSample, *, evidence: bool) -> dict[str, Any]:
+        sample = view.sample
+        return {
+            "id": sample.id,
+            "input": self._text(sample.input),
+            "turns": [[turn.role, self._text(turn.content)] for turn in sample.messages],
+            "references": [self._text(text) for text in sample.references],
+            "contexts": [self._text(text) for text in sample.contexts],
+            "cluster": sample.cluster,
+            "answers": [self._answer(view.answers.get(name), evidence) for name in self._candidates],
+            "judgements": [
+                [self._judgement(view.judgements.get((name, metric)), evidence) for metric in self._metrics]
+                for name in self._candidates
+            ],
+        }
+
+    def _answer(self, answer: Answer | None, evidence: bool) -> dict[str, Any] | None:
+        if answer is None:
+            return None
+        completion = answer.completion
+        return {
+            "text": None if completion.text is None else self._text(completion.text),
+            "error": _error(completion.error),
+            "finish": completion.finish_reason,
+            "tokens": completion.completion_tokens,
+            "seconds": None if completion.seconds is None else round(completion.seconds, 3),
+            "contexts": [self._text(text) for text in answer.contexts] if evidence else [],
+            "prompt": [[turn.role, self._text(turn.content)] for turn in answer.prompt] if evidence else [],
+        }
+
+    @staticmethod
+    def _judgement(judgement: Judgement | None, evidence: bool) -> dict[str, Any] | None:
+        if judgement is None:
+            return None
+        return {
+            "score": judgement.score,
+            "label": judgement.label,
+            "error": _error(judgement.error),
+            "evidence": judgement.evidence if evidence else None,
+        }
+
+    def _text(self, text: str) -> str:
+        if len(text) <= MAX_TEXT:
+            return text
+        self.cut += 1
+        return f"{text[:MAX_TEXT]}\n[… cut here: {len(text):,} characters in all]"
+
+
+def _error(failure: Failure | None) -> list[str] | None:
+    return None if failure is None else [failure.kind, failure.message]

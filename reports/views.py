@@ -1,0 +1,195 @@
+"""What the report shows, as frozen view models: everything counted and ordered, nothing formatted.
+
+`reports.queries` makes them from the store, `reports.render` turns them into a page. They hold records of the house
+where those say it already (Estimate, Comparison, Verdict) and add only what a page needs: order, groups and what was
+left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.records import Answer, Comparison, Estimate, Judgement, Metric, Run, Sample, Training, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One candidate on one metric: its mean, how it compares with the baseline, and how its scores are spread."""
+
+    metric: Metric
+    estimate: Estimate
+    comparison: Comparison | None
+    """None for the baseline itself, and where there is none."""
+    ranks: tuple[int, int] | None
+    """Best and worst rank that the intervals of all paired differences allow."""
+    histogram: tuple[int, ...]
+    """Scores in ten equal bins of the metric's range."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """What a candidate's answers on one split cost."""
+
+    answers: int
+    failed: int
+    cut: int
+    """Answers that ended because `max_new_tokens` was reached."""
+    prompt_tokens: float | None
+    """Mean a sample."""
+    completion_tokens: float | None
+    """Mean a sample."""
+    seconds: float | None
+    """Median a sample."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardRow:
+    """One candidate's line of the leaderboard."""
+
+    candidate: str
+    is_baseline: bool
+    cells: tuple[Cell, ...]
+    effort: Effort
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """The leaderboard of one split, best first on its primary metric."""
+
+    split: str
+    samples: int
+    clusters: int | None
+    """Number of clusters, where the suite names a cluster."""
+    primary: str
+    rows: tuple[BoardRow, ...]
+    leaders: tuple[str, ...]
+    """Candidates whose best possible rank on the primary metric is 1; empty where ranks could not be told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceCell:
+    """One candidate within one slice."""
+
+    candidate: str
+    estimate: Estimate
+    comparison: Comparison | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceRow:
+    """One value of a slice column."""
+
+    value: str
+    samples: int
+    cells: tuple[SliceCell, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceTable:
+    """One slice column on one metric of one split; values by size."""
+
+    column: str
+    split: str
+    metric: Metric
+    rows: tuple[SliceRow, ...]
+    left_out: int
+    """Values beyond the most frequent ones that are shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorseSlice:
+    """A slice in which a candidate is worse than the baseline, its interval clear of zero."""
+
+    column: str
+    value: str
+    comparison: Comparison
+    metric: Metric
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """A sample whose score differs much from the baseline's. `change` is oriented: negative is worse."""
+
+    sample_id: str
+    snippet: str
+    score: float
+    baseline_score: float
+    change: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flips:
+    """How one candidate's samples moved against the baseline on one metric."""
+
+    comparison: Comparison
+    metric: Metric
+    good_to_bad: int
+    """Samples that fell from the good to the bad half of the metric's range."""
+    bad_to_good: int
+    drops: tuple[Move, ...]
+    gains: tuple[Move, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeCard:
+    """What is known about the judge behind a metric."""
+
+    metric: Metric
+    kind: str
+    definition: str
+    fingerprint: str
+    facts: Mapping[str, Any]
+    scored: int
+    unscored: int
+    errors: Mapping[str, int]
+    """Unscored judgements by kind of error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportSample:
+    """One sample with every candidate's answer and judgements."""
+
+    sample: Sample
+    answers: Mapping[str, Answer]
+    """By candidate."""
+    judgements: Mapping[tuple[str, str], Judgement]
+    """By candidate and metric."""
+    worst_change: float | None
+    """The largest oriented loss against the baseline over candidates and metrics, as a share of the metric's range."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryRow:
+    """One run in the history of a suite."""
+
+    run: Run
+    estimates: Mapping[tuple[str, str], Estimate]
+    """By candidate and metric, on the primary split."""
+    outcomes: Mapping[str, str]
+    """By candidate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The whole page."""
+
+    run: Run
+    baseline: str | None
+    declared_baseline: bool
+    """False where no gate names a baseline and the first candidate stands in."""
+    candidates: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+    splits: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
+    boards: tuple[Board, ...]
+    slices: tuple[SliceTable, ...]
+    worse_slices: tuple[WorseSlice, ...]
+    slice_comparisons: int
+    """How many slice comparisons with an interval were made, for the reader who counts chance hits."""
+    flips: tuple[Flips, ...]
+    samples: tuple[ReportSample, ...]
+    judges: tuple[JudgeCard, ...]
+    trainings: tuple[Training, ...]
+    history: tuple[HistoryRow, ...]

@@ -1,0 +1,65 @@
+"""The charts' geometry and markup."""
+
+from __future__ import annotations
+
+import lxml.html
+import pytest
+
+from reports import charts
+
+
+def test_interval_places_mean_and_ends_on_the_axis():
+    """The middle of the domain is the middle of the picture, and the whisker spans low to high."""
+    svg = lxml.html.fromstring(charts.interval(0.5, 0.25, 0.75, domain=(0.0, 1.0), width=108))
+    whisker = next(line for line in svg.findall("line") if line.get("class") == "whisker")
+    assert float(svg.find("circle").get("cx")) == 54
+    assert (float(whisker.get("x1")), float(whisker.get("x2"))) == (29, 79)
+
+
+def test_one_sided_interval_is_open_at_the_unknown_end():
+    """A bound that is not known has no cap, and the line runs to the edge."""
+    svg = lxml.html.fromstring(charts.interval(0.5, 0.25, None, domain=(0.0, 1.0), width=108))
+    assert sum(line.get("class") == "cap" for line in svg.findall("line")) == 1
+    whisker = next(line for line in svg.findall("line") if line.get("class") == "whisker")
+    assert float(whisker.get("x2")) == 104
+
+
+def test_no_mean_draws_nothing():
+    """Where there is no estimate there is no picture of one."""
+    assert charts.interval(None, None, None, domain=(0.0, 1.0)) == ""
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.0, 1.0, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (1.1, 5.3, [2.0, 3.0, 4.0, 5.0]),
+        (10.0, 600.0, [200.0, 400.0, 600.0]),
+        (0.02, 0.041, [0.02, 0.025, 0.03, 0.035, 0.04]),
+        (3.0, 3.0, [3.0]),
+    ],
+)
+def test_ticks_are_round_and_inside(low, high, expected):
+    """Ticks are multiples of 1, 2 or 5 times a power of ten within the range."""
+    assert charts.ticks(low, high) == pytest.approx(expected)
+
+
+def test_bars_of_a_win_bar_add_up():
+    """The three parts are as wide as their shares, less the gap between them."""
+    svg = lxml.html.fromstring(charts.win_bar(30, 50, 20, width=100))
+    widths = [float(rect.get("width")) for rect in svg.findall("rect")]
+    assert widths == [29, 49, 19]
+    assert charts.win_bar(0, 0, 0) == ""
+
+
+def test_labels_are_escaped():
+    """A label is text: it cannot end the attribute it stands in."""
+    svg = lxml.html.fromstring(charts.histogram([1, 2], label='"><script>alert(1)</script>'))
+    assert svg.get("aria-label") == '"><script>alert(1)</script>'
+    assert not svg.xpath("//script")
+
+
+def test_highest_bar_fills_the_chart():
+    """Bars are scaled to the highest; empty bins have no height."""
+    svg = lxml.html.fromstring(charts.histogram([0, 3, 6], label="x", width=30, height=34))
+    assert [float(rect.get("height")) for rect in svg.findall("rect")] == [0, 16, 32]

@@ -1,0 +1,391 @@
+"""The page as a document: what it says, that it says what the store holds, and that nothing breaks out of it."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import lxml.html
+import pytest
+from fake_run import CANDIDATES, METRICS, fake_run
+from payloads import PAYLOADS
+
+from harness.cli.report import report
+from harness.deciding.comparison import leaderboard
+from harness.deciding.gate import worst_exit_status
+from harness.deciding.scores import Scores
+from harness.errors import NothingEvaluatedError, UserError
+from harness.store import Home, Store
+from reports.queries import load_report
+from reports.render import STATIC_SAMPLES, content_hash, render, write_report
+from reports.samples import CHUNK, MAX_TEXT, pack, snippet
+
+
+def text(element):
+    """The element's text with runs of white space as one blank."""
+    return " ".join(element.text_content().split())
+
+
+def unpack(element):
+    """The JSON of a data block."""
+    return json.loads(gzip.decompress(base64.b64decode(element.text.strip())))
+
+
+def write(tmp_path, *runs, ids=None, **options):
+    """The page of some runs in a new store, parsed."""
+    with Store.open(Home(tmp_path / "home")) as store:
+        for run in runs:
+            run.write(store)
+        write_report(store, ids or [run.run.id for run in runs], tmp_path / "report.html", **options)
+    return lxml.html.fromstring((tmp_path / "report.html").read_text(encoding="utf-8"))
+
+
+# --------------------------------------------------------------------------------------------------------- what it says
+
+
+def test_sections_answer_the_questions_in_order(page):
+    """The reviewer's six questions are the sections, in their order, and the navigation names them all."""
+    titles = [text(title) for title in page.xpath("//main/section/header/h2")]
+    assert titles == [
+        "May it ship, and why?",
+        "Who leads, and is the lead real?",
+        "Where is it worse?",
+        "Show me",
+        "Can I trust the judges?",
+        "How was it made?",
+    ]
+    targets = [link.get("href")[1:] for link in page.xpath("//nav//a")]
+    assert targets == page.xpath("//main/section/@id")
+
+
+def test_every_verdict_and_finding_is_shown(page, fake):
+    """Each verdict has its outcome in words and its exit status, and each finding its sentence, n and limit."""
+    articles = page.xpath("//article[contains(@class, 'verdict')]")
+    assert [a.get("data-candidate") for a in articles] == [v.candidate for v in fake.verdicts]
+    for article, verdict in zip(articles, fake.verdicts, strict=True):
+        assert article.get("data-outcome") == verdict.outcome
+        assert f"exit status {verdict.exit_status}" in text(article)
+        for finding in verdict.findings:
+            assert " ".join(finding.message.split()) in text(article)
+            assert finding.rule in text(article)
+    assert f"exit status {worst_exit_status(fake.verdicts)}:" in text(page.xpath("//header[@class='top']")[0])
+
+
+def test_leaderboard_numbers_are_the_stores(page, home, fake):
+    """Every mean, bound and count of the leaderboard is the one that the store's scores give, to the last bit."""
+    with Store.open(home, read_only=True) as store:
+        scores = Scores.from_rows(store.scores(fake.run.id))
+    expected = {
+        (row.candidate, metric, row.split): found
+        for row in leaderboard(scores, METRICS, CANDIDATES)
+        for metric, found in row.estimates.items()
+    }
+    cells = page.xpath("//table[contains(@class, 'board')]//td[@data-mean]")
+    assert len(cells) == len(CANDIDATES) * len(METRICS)
+    for cell in cells:
+        estimate = expected.pop((cell.get("data-candidate"), cell.get("data-metric"), cell.get("data-split")))
+        assert float(cell.get("data-mean")) == estimate.mean
+        assert (float(cell.get("data-low")), float(cell.get("data-high"))) == (estimate.low, estimate.high)
+        assert (int(cell.get("data-n")), int(cell.get("data-unscored"))) == (estimate.n, estimate.unscored)
+        shown = text(cell)
+        assert f"n {estimate.n}" in shown
+        assert ("unscored" in shown) == (estimate.unscored > 0)
+        assert re.match(r"[0-9.]+", shown)[0].startswith(f"{estimate.mean:.3f}"[:5])
+    assert not expected
+
+
+def test_leaderboard_is_ordered_by_the_gates_first_metric(page):
+    """The first row is the best on the metric of the gate's first rule, and the column says how it is sorted."""
+    means = [float(v) for v in page.xpath("//table[@class='board']//td[@data-metric='correctness']/@data-mean")]
+    assert means == sorted(means, reverse=True)
+    assert page.xpath("//table[@class='board']//th[@aria-sort]/button/text()") == ["correctness"]
+
+
+def test_direction_is_said_in_words(page):
+    """Each metric's header says whether higher or lower is better."""
+    headers = {
+        text(h.find("button")): text(h.find("span"))
+        for h in page.xpath("//table[@class='board']//th[@data-first][span]")
+    }
+    for metric in METRICS:
+        assert headers[metric.name].endswith(f"{metric.direction} is better")
+
+
+def test_every_table_has_caption_and_scopes(page):
+    """A table says what it is, and its header cells which way they point."""
+    for table in page.xpath("//table"):
+        assert table.xpath("./caption"), text(table)[:80]
+        assert all(header.get("scope") in {"col", "row"} for header in table.xpath(".//th"))
+
+
+def test_judges_and_making_name_what_reproduction_needs(page, fake):
+    """Fingerprints, hashes, split sizes, the suite's YAML and the command are on the page."""
+    shown = text(page)
+    for metric in METRICS:
+        assert fake.run.judges[metric.name][:12] in shown
+    for needle in (
+        fake.run.suite_sha[:16],
+        fake.run.data_sha[:16],
+        "muster run suites/clinic/suite.yaml",
+        "better_by: 0.05",
+    ):
+        assert needle in shown
+    assert len(page.xpath("//article[contains(@class, 'training')]//svg[@role='img']")) == len(fake.trainings)
+    badges = page.get_element_by_id("judges").xpath(".//td/span[contains(@class, 'outcome')]/text()")
+    assert badges == ["not calibrated"] * len(METRICS)
+
+
+def test_first_samples_are_readable_without_script(page, fake):
+    """The first samples stand in the page as text, with every answer, and how many were left out is said."""
+    articles = page.xpath("//div[contains(@class, 'static-samples')]/article")
+    assert len(articles) == STATIC_SAMPLES
+    answers = {(a.sample_id, a.candidate): a.completion for a in fake.answers}
+    for article in articles:
+        sample_id = text(article.xpath("./h3/span")[0])
+        for candidate in CANDIDATES:
+            completion = answers[sample_id, candidate]
+            shown = completion.text if completion.error is None else completion.error.message
+            assert " ".join(shown.split()) in text(article)
+    assert f"{STATIC_SAMPLES} of {len(fake.samples)} samples" in text(page.get_element_by_id("no-browser"))
+
+
+def test_browser_data_holds_every_sample_answer_and_judgement(page, fake):
+    """Index and chunks together are the run: every text, score, label, piece of evidence and error."""
+    index = unpack(page.get_element_by_id("samples-index"))
+    chunks = page.xpath("//script[starts-with(@id, 'chunk-')]")
+    assert [len(unpack(chunk)) for chunk in chunks] == [CHUNK, len(fake.samples) - CHUNK]
+    samples = [sample for chunk in chunks for sample in unpack(chunk)]
+    assert [sample["id"] for sample in samples] == index["ids"]
+    assert sorted(index["ids"]) == sorted(sample.id for sample in fake.samples)
+    judgements = {(j.id, j.candidate, j.metric): j for j in fake.judgements}
+    for at, sample in enumerate(samples):
+        for c, candidate in enumerate(CANDIDATES):
+            for m, metric in enumerate(METRICS):
+                given, stored = sample["judgements"][c][m], judgements[sample["id"], candidate, metric.name]
+                assert (given["score"], given["label"]) == (stored.score, stored.label)
+                assert given["error"] == (None if stored.error is None else [stored.error.kind, stored.error.message])
+                assert given["evidence"] == json.loads(json.dumps(dict(stored.evidence)))
+                rounded = None if stored.score is None else round(stored.score, 4)
+                assert index["scores"][c][m][at] == rounded
+
+
+def test_report_is_deterministic_but_for_its_date(home):
+    """The same run gives the same page."""
+    with Store.open(home, read_only=True) as store:
+        first, second = render(load_report(store, ["latest"])), render(load_report(store, ["latest"]))
+    assert re.sub(r"Made [\d: -]+UTC", "", first) == re.sub(r"Made [\d: -]+UTC", "", second)
+
+
+# --------------------------------------------------------------------------------------------- one file, nothing loaded
+
+
+def test_policy_names_the_hash_of_the_only_script_and_style(page, page_file):
+    """The content security policy allows exactly the inline style and script, by hash, and no other source."""
+    raw = page_file.read_text(encoding="utf-8")
+    policy = page.xpath("//meta[@http-equiv='Content-Security-Policy']/@content")[0]
+    styles = re.findall(r"<style>(.*?)</style>", raw, re.S)
+    scripts = re.findall(r"<script>(.*?)</script>", raw, re.S)
+    assert len(styles) == len(scripts) == 1
+    for kind, body in (("style", styles[0]), ("script", scripts[0])):
+        digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+        assert digest == content_hash(body)
+    assert policy.startswith("default-src 'none';")
+    assert "unsafe" not in policy
+
+
+def test_nothing_in_the_page_needs_what_the_policy_forbids(page):
+    """No inline style, no handler, no element that loads; every link stays in the page."""
+    for element in page.iter():
+        if not isinstance(element.tag, str):
+            continue
+        assert not [name for name in element.attrib if name == "style" or name.startswith("on")]
+        assert "src" not in element.attrib
+        if element.tag == "link":
+            assert element.get("href") == "data:,"
+        elif "href" in element.attrib:
+            assert element.get("href").startswith("#")
+
+
+def test_internal_links_have_their_target(page):
+    """A link to an id of the page leads somewhere; sample links are read by the script."""
+    targets = set(page.xpath("//@id"))
+    assert len(page.xpath("//@id")) == len(targets)
+    for href in page.xpath("//a/@href"):
+        assert href.startswith("#s=") or href[1:] in targets
+
+
+# ------------------------------------------------------------------------------------------------------------- escaping
+
+
+class Markup(HTMLParser):
+    """Every element of a page with the names of its attributes, in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, tuple(name for name, _ in attrs)))
+
+
+def tags(page):
+    """The skeleton of a page."""
+    parser = Markup()
+    parser.feed(page)
+    return parser.tags
+
+
+def hostile_page(tmp_path, name, payload):
+    """The page of a small run in which every text is the payload."""
+    with Store.open(Home(tmp_path / name)) as store:
+        fake_run(3, hostile=[payload]).write(store)
+        return render(load_report(store, ["latest"]))
+
+
+@pytest.fixture(scope="module")
+def harmless(tmp_path_factory):
+    """Skeletons of the page whose texts are one harmless word, short or long (long list items get their own line)."""
+    folder = tmp_path_factory.mktemp("harmless")
+    return {
+        is_long: tags(hostile_page(folder, f"{is_long}", "word" * (10 if is_long else 1))) for is_long in (False, True)
+    }
+
+
+@pytest.mark.parametrize("number", range(len(PAYLOADS)), ids=lambda number: f"payload{number}")
+def test_no_text_makes_an_element(tmp_path, harmless, number):
+    """Whatever inputs, answers, names, evidence and records say, the page has the same elements and attributes."""
+    page = hostile_page(tmp_path, "home", PAYLOADS[number])
+    assert tags(page.encode("utf-8", "replace").decode()) == harmless[len(PAYLOADS[number]) > 24]
+    parsed = lxml.html.fromstring(page.encode("utf-8", "replace"))
+    assert not parsed.xpath("//*[@*[starts-with(name(), 'on')]]")
+    assert len(parsed.xpath("//script[not(@type)]")) == 1
+
+
+# ---------------------------------------------------------------------------------------------------- what was left out
+
+
+def test_what_does_not_fit_is_left_out_and_said(home):
+    """Beyond the budget samples lose evidence, from the end of the order, and the page counts them."""
+    with Store.open(home, read_only=True) as store:
+        view = load_report(store, ["latest"])
+    whole = pack(view, budget=10_000_000)
+    assert whole.without_evidence == 0
+    small = pack(view, budget=len(whole.chunks[0]) + 100)
+    assert small.chunks[0] == whole.chunks[0]
+    assert small.without_evidence == len(view.samples) - CHUNK
+    assert "40 of them carry neither evidence nor prompts" in text(
+        lxml.html.fromstring(render(view, budget=len(whole.chunks[0]) + 100))
+    )
+
+
+def test_long_texts_are_cut_and_counted(tmp_path):
+    """A text beyond the limit is cut with its full length named; the page says how many were."""
+    fake = fake_run(12)
+    long = replace(fake.samples[0], input="word " * MAX_TEXT)
+    page = write(tmp_path, replace(fake, samples=(long, *fake.samples[1:])))
+    sample = next(s for s in unpack(page.get_element_by_id("chunk-0")) if s["id"] == long.id)
+    assert sample["input"].endswith(f"[… cut here: {5 * MAX_TEXT:,} characters in all]")
+    assert f"1 texts longer than {MAX_TEXT:,} characters are cut" in text(page)
+
+
+def test_snippets_are_one_short_line():
+    """A snippet is one line and says that it goes on."""
+    assert snippet(" a\n b ") == "a b"
+    assert len(snippet("word " * 500)) <= 161
+    assert snippet("word " * 500).endswith("…")
+
+
+# --------------------------------------------------------------------------------------------------------- other shapes
+
+
+def test_run_without_gate_says_so(tmp_path):
+    """Without a verdict the page says that nothing was decided, and invents no outcome."""
+    page = write(tmp_path, replace(fake_run(12), verdicts=()))
+    assert "No verdict is stored" in text(page.get_element_by_id("verdict"))
+    assert text(page.xpath("//div[@class='stamp']")[0]) == "no gate"
+
+
+def test_unfinished_run_is_never_stamped_as_passed(tmp_path):
+    """A run that is incomplete exits with 4 unless it fails, and so says the page."""
+    fake = fake_run(40)
+    passed = tuple(v for v in fake.verdicts if v.outcome == "pass")
+    assert passed
+    page = write(tmp_path, replace(fake, run=replace(fake.run, status="incomplete"), verdicts=passed))
+    assert text(page.xpath("//div[@class='stamp']")[0]).startswith("incomplete exit status 4")
+
+
+def test_single_candidate_has_no_comparison(tmp_path):
+    """With one candidate there is no baseline, no rank and no difference, and everything else."""
+    fake = fake_run(12)
+    one = replace(
+        fake,
+        run=replace(fake.run, candidates={"base": "x"}, record={}),
+        answers=tuple(a for a in fake.answers if a.candidate == "base"),
+        judgements=tuple(j for j in fake.judgements if j.candidate == "base"),
+        trainings=(),
+        verdicts=(),
+    )
+    page = write(tmp_path, one)
+    assert len(page.xpath("//table[@class='board']/tbody/tr")) == 1
+    assert not page.xpath("//table[@class='differences']")
+    assert "rank" not in text(page.get_element_by_id("leaderboard")).replace("Several ranks", "")
+
+
+def test_candidate_without_any_score_is_shown_as_unscored(tmp_path):
+    """A candidate that never answered has a row without numbers, all unscored, at the end."""
+    fake = fake_run(12)
+    broken = tuple(
+        replace(j, score=None, label=None, evidence={}, error=next(x.error for x in fake.judgements if x.error))
+        if j.candidate == "base"
+        else j
+        for j in fake.judgements
+    )
+    page = write(tmp_path, replace(fake, judgements=broken, verdicts=()))
+    last = page.xpath("//table[@class='board']/tbody/tr")[-1]
+    assert text(last.find("th")).startswith("base")
+    assert {cell.get("data-mean") for cell in last.xpath(".//td[@data-mean]")} == {""}
+    assert {cell.get("data-unscored") for cell in last.xpath(".//td[@data-mean]")} == {"12"}
+
+
+def test_several_runs_give_a_history(tmp_path):
+    """Further runs appear as history, oldest first, and the page says that the rest is about the first."""
+    old = fake_run(12, seed=1, run_id="old")
+    old = replace(old, run=replace(old.run, started="2026-03-01T00:00:00+00:00"))
+    page = write(tmp_path, old, fake_run(12, seed=2, run_id="new"), ids=["new", "old"])
+    rows = page.xpath("(//table[@class='history'])[1]/tbody/tr/th/span[@class='mono']/text()")
+    assert rows == ["old", "new"]
+    assert "Everything else on this page is about run new" in text(page)
+
+
+def test_nothing_to_report_is_an_error_in_one_line(tmp_path):
+    """No run named, an unknown run, and a run without judgements: each is refused with the way out."""
+    fake = fake_run(3)
+    with Store.open(Home(tmp_path)) as store:
+        replace(fake, judgements=(), verdicts=()).write(store)
+        with pytest.raises(UserError, match="must name at least one run"):
+            load_report(store, [])
+        with pytest.raises(UserError):
+            load_report(store, ["no-such-run"])
+        with pytest.raises(NothingEvaluatedError, match="nothing to report"):
+            load_report(store, ["latest"])
+
+
+def test_unwritable_file_is_refused_and_leaves_nothing(home, tmp_path):
+    """An output that is a folder is one clear line, and no scratch file stays behind."""
+    with Store.open(home, read_only=True) as store, pytest.raises(UserError, match="must be written to a file"):
+        write_report(store, ["latest"], tmp_path)
+    assert not [path for path in tmp_path.parent.iterdir() if path.name.startswith(f".{tmp_path.name}")]
+
+
+def test_command_writes_the_file_and_says_where(home, tmp_path, capsys):
+    """`muster report` writes the latest run's page where it is told to, and names file and size."""
+    out = tmp_path / "deep" / "report.html"
+    report(out=out, home=home.path)
+    assert lxml.html.fromstring(out.read_text(encoding="utf-8")).get_element_by_id("verdict") is not None
+    assert re.fullmatch(r".*report\.html \([0-9.]+ MB\): open it in a browser\n", capsys.readouterr().out)
