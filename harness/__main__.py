@@ -1,0 +1,5 @@
+"""`python -m harness` is `muster`."""
+
+from harness.cli import main
+
+main()

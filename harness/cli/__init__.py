@@ -1,0 +1,112 @@
+"""The command line: one module a verb, each importing what it needs only when it is called.
+
+`main` is the one place where an error becomes a line and an exit status.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import typer
+
+EPILOG = (
+    "Exit status: 0 pass · 1 the gate failed · 2 the suite, the input or the command line is wrong · 3 inconclusive · "
+    "4 the run is incomplete · 5 nothing was evaluated · 70 internal error · 130 interrupted"
+)
+
+
+def build_app() -> typer.Typer:
+    """The command line with all its verbs, in the order a user meets them."""
+    from harness.cli import (
+        check,
+        compare,
+        env,
+        export,
+        gate,
+        init,
+        judges,
+        report,
+        run,
+        runs,
+        schema,
+        score,
+        show,
+        store,
+        train,
+        train_judge,
+    )
+
+    app = typer.Typer(
+        name="muster",
+        help="Train candidates, let them answer, judge the answers, and decide whether the new model may be deployed.",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.command()(run.run)
+    app.command()(check.check)
+    app.command()(train.train)
+    app.command()(score.score)
+    app.command()(gate.gate)
+    app.command()(compare.compare)
+    app.command()(report.report)
+    app.command()(runs.runs)
+    app.command()(show.show)
+    app.command()(export.export)
+    app.command("train-judge")(train_judge.train_judge)
+    app.command()(judges.judges)
+    app.command()(init.init)
+    app.command()(schema.schema)
+    app.command()(env.env)
+    stores = typer.Typer(help="Look after the result store.", no_args_is_help=True)
+    stores.command()(store.doctor)
+    stores.command()(store.rebuild)
+    app.add_typer(stores, name="store")
+    return app
+
+
+def main() -> None:
+    """Runs the command line and exits with the status of the contract."""
+    if not sys.stdout.isatty():
+        os.environ.setdefault("COLUMNS", "120")  # a log has no width of its own; 80 would break every table
+    sys.exit(_run(build_app()))
+
+
+def _run(app: typer.Typer) -> int:
+    import warnings
+
+    from typer.exceptions import Abort, TyperException
+
+    from harness.errors import MusterError
+
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # a library's deprecations are for its developers; -W shows them
+    try:
+        result = app(standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except TyperException as error:
+        usage: Any = error
+        usage.show()
+        return 2
+    except MusterError as error:
+        for line in str(error).splitlines():
+            print(f"muster: {line}" if not _has_place(line) else line, file=sys.stderr)
+        return error.exit_status
+    except (KeyboardInterrupt, Abort):
+        print("muster: interrupted. What was finished is kept; the same command continues from there.", file=sys.stderr)
+        return 130
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        print("muster: this is a defect of muster; please report it with the lines above.", file=sys.stderr)
+        return 70
+
+
+def _has_place(line: str) -> bool:
+    """Whether the line starts with `file:line:column:` already, so that editors can jump to it."""
+    parts = line.split(":", 3)
+    return len(parts) == 4 and parts[1].isdigit() and parts[2].isdigit()

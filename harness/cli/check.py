@@ -1,0 +1,103 @@
+"""`muster check SUITE`: reads everything, runs nothing. Mistakes with their place, the plan, what is there already, and power."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.running.plan import Plan
+
+
+def check(
+    suite: Annotated[str, typer.Argument(help="A suite file, or the name of a built-in suite.")],
+    candidate: Annotated[list[str] | None, typer.Option(help="Only this candidate; repeatable.")] = None,
+    split: Annotated[list[str] | None, typer.Option(help="Only this evaluation split; repeatable.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only N samples of each evaluation split.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Rows from this file instead of the suite's data path.")] = None,
+    home: Annotated[Path, typer.Option(help="Where store, runs and adapters live.")] = Path(".muster"),
+) -> None:
+    """Check suite and data, and show what a run would do, cost and be able to detect."""
+    from rich.console import Console
+
+    from harness.cli.session import announce, read_plan
+
+    console = Console()
+    plan = read_plan(suite, data=data, limit=limit, candidates=candidate or [], splits=split or [])
+    announce(plan, console)
+    show_candidates(plan, home / "adapters", console)
+    show_overlaps(plan, console)
+    show_power(plan, console)
+    console.print(f"\n  no mistakes. next: muster run {suite}", highlight=False)
+
+
+def show_candidates(plan: Plan, adapters: Path, console: Console) -> None:
+    """A row a candidate: its model, how it is prompted, its training and whether that is done, the requests it would send."""
+    from rich.table import Table
+
+    from harness.suite.grammar import OpenAIModel
+
+    table = Table(box=None, padding=(0, 2, 0, 0), title=None)
+    for column in ("candidate", "model", "prompting", "training", "answers"):
+        table.add_column(column, justify="right" if column == "answers" else "left")
+    planned = {training.candidate: training for training in plan.trainings}
+    for name in plan.candidates:
+        spec = plan.spec(name)
+        training = "–"
+        if name in planned:
+            training = training_line(plan, name, adapters)
+        model = getattr(spec.model, "path", None) or getattr(spec.model, "name", None) or f"LoRA on {spec.train.base}"  # type: ignore[union-attr]
+        unit = " requests" if isinstance(spec.model, OpenAIModel) else ""
+        table.add_row(name, model, spec.prompting.kind.replace("_", "-"), training, f"{len(plan.samples):,}{unit}")
+    console.print(table)
+
+
+def training_line(plan: Plan, name: str, adapters: Path) -> str:
+    """Rows and steps of a planned training, and whether an equal one is there."""
+    from harness.errors import ModelError
+    from harness.running.trainings import key_of, steps_of
+    from harness.training.checkpoints import find_training
+
+    planned = next(training for training in plan.trainings if training.candidate == name)
+    line = f"{len(planned.samples):,} rows, {steps_of(planned):,} steps"
+    try:
+        return f"{line}, trained" if find_training(adapters, key_of(plan, planned)) else line
+    except ModelError as error:
+        return f"{line}; {error}"
+
+
+def show_overlaps(plan: Plan, console: Console) -> None:
+    """Contamination, when anything is trained. Raises ContaminationError where there is more than the suite allows."""
+    if not plan.trainings:
+        return
+    overlaps = plan.overlaps()
+    allowed = plan.loaded.suite.contamination.allow_share
+    if overlaps:
+        console.print(
+            f"  contamination: {len(overlaps)} overlapping rows, within the {allowed:.1%} that the suite allows"
+        )
+    else:
+        console.print("  contamination: no training row stands in an evaluation split", highlight=False)
+
+
+def show_power(plan: Plan, console: Console) -> None:
+    """What each rule of the gate can detect with these samples."""
+    from harness.cli.gate import default_split
+    from harness.deciding.power import power_plan
+
+    gate = plan.loaded.suite.gate
+    if gate is None:
+        return
+    sizes = {split: len(plan.dataset.splits[split]) for split in plan.splits}
+    clusters = {split: len({s.cluster for s in plan.dataset.splits[split]}) for split in plan.splits
+                if any(s.cluster is not None for s in plan.dataset.splits[split])}  # fmt: skip
+    binary = [name for name, judge in plan.loaded.suite.judges.items()
+              if judge.kind in ("exact_match", "regex", "json_schema")]  # fmt: skip
+    for line in power_plan(
+        gate, sizes, clusters=clusters, binary=binary, default_split=default_split(plan.loaded.suite)
+    ):
+        console.print(f"  {line.message}", highlight=False, style=None if line.enough else "yellow")

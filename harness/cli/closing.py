@@ -1,0 +1,97 @@
+"""The end of `muster run`: leaderboard, verdict, files, and the next thing to type. Reads the store only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from harness.records import Answer, Judgement, Verdict
+    from harness.running.evaluation import Evaluation
+    from harness.running.plan import Plan
+    from harness.store import Home
+
+
+def close_run(
+    evaluation: Evaluation,
+    plan: Plan,
+    home: Home,
+    *,
+    console: Console,
+    report: Path | None,
+    json: Path | None,
+    junit: Path | None,
+    summary: Path | None,
+    gate: bool,
+) -> int:
+    """Prints and writes everything a finished run has to say; returns the exit status of the contract."""
+    from harness.cli.gate import default_split, write_surfaces
+    from harness.deciding.comparison import leaderboard
+    from harness.deciding.gate import decide_all, run_exit_status
+    from harness.deciding.scores import Scores
+    from harness.deciding.surfaces import leaderboard_tables, to_terminal
+    from harness.errors import NothingEvaluatedError
+    from harness.store import Store
+
+    run = evaluation.run
+    with Store.open(home) as store:
+        scores = Scores.from_rows(store.scores(run.id))
+        rules = plan.loaded.suite.gate
+        verdicts: list[Verdict] = []
+        refused: NothingEvaluatedError | None = None
+        if gate and rules is not None:
+            try:
+                verdicts = decide_all(rules, run=run, scores=scores, default_split=default_split(plan.loaded.suite))
+            except NothingEvaluatedError as error:
+                refused = error
+            store.write_verdicts(run.id, verdicts)
+        if report is not None:
+            from reports.render import write_report
+
+            write_report(store, [run.id], report)
+        answers = store.answers(run.id) if run.status != "complete" else []
+        judgements = store.judgements(run.id) if run.status != "complete" else []
+    console.print(leaderboard_tables(leaderboard(scores, run.metrics, list(run.candidates)), run.metrics))
+    if verdicts:
+        console.print(to_terminal(verdicts))
+    show_reasons(answers, judgements, console)
+    if verdicts:
+        write_surfaces(verdicts, json=json, junit=junit, summary=summary)
+    show_places(evaluation, home, report, console)
+    if refused is not None and run.status == "complete":
+        raise refused
+    return run_exit_status(run, verdicts)
+
+
+def show_reasons(answers: Sequence[Answer], judgements: Sequence[Judgement], console: Console) -> None:
+    """For an incomplete run: what is missing, where, how often, and why. Prints nothing for a complete one."""
+    from collections import Counter
+
+    found = [(a.candidate, "answers", a.completion.error) for a in answers]
+    found += [
+        (j.candidate, f"{j.metric} scores", j.error) for j in judgements if j.error and j.error.kind != "no_answer"
+    ]
+    reasons = Counter((who, what, error.kind, error.message) for who, what, error in found if error is not None)
+    if not reasons:
+        return
+    console.print("\n[bold]incomplete[/bold]: what was finished is kept; the same command tries the rest again")
+    for (who, what, kind, message), count in reasons.most_common(8):
+        console.print(f"  {who}: {count} {what} missing, {kind}: {message}", markup=False, highlight=False)
+
+
+def show_places(evaluation: Evaluation, home: Home, report: Path | None, console: Console) -> None:
+    """Where everything lies, and what to type next."""
+    run = evaluation.run
+    state = "up to date: nothing has changed since" if evaluation.cached else f"took {run.seconds:.0f} s"
+    console.print(f"\n  run      {run.id} ({state})", highlight=False, markup=False)
+    console.print(f"  store    {home.store}", highlight=False, markup=False)
+    console.print(f"  bundle   {home.run_dir(run.id)}", highlight=False, markup=False)
+    if report is not None:
+        console.print(f"  report   {report}", highlight=False, markup=False)
+        console.print(f"\n  next: open {report}, or: muster show {run.id}", highlight=False, markup=False)
+    else:
+        console.print(f"\n  next: muster report --run {run.id} --out report.html", highlight=False, markup=False)

@@ -1,0 +1,102 @@
+"""`muster compare A B`: paired differences of two candidates, and the samples that changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.deciding.sides import Side
+    from harness.records import Run
+    from harness.store import Store
+
+
+def compare(
+    a: Annotated[str, typer.Argument(help="A candidate of the latest run, RUN:CANDIDATE, or a run.")],
+    b: Annotated[str, typer.Argument(help="What it is compared with: the same choices.")],
+    run: Annotated[str, typer.Option(help="The run whose candidates are meant.")] = "latest",
+    metric: Annotated[list[str] | None, typer.Option(help="Only this metric; repeatable.")] = None,
+    flips: Annotated[int, typer.Option(min=0, help="Show so many changed samples of each metric.")] = 5,
+    confidence: Annotated[float, typer.Option(help="Of the two-sided intervals.")] = 0.95,
+    home: Annotated[Path, typer.Option(help="Where store, runs and adapters live.")] = Path(".muster"),
+) -> None:
+    """Compare two candidates sample by sample: differences with intervals, and the samples that changed most."""
+    from rich.console import Console
+
+    from harness.errors import UserError
+    from harness.store import Home, Store
+
+    if not 0.5 < confidence < 1:
+        raise UserError(f"'--confidence' must be between 0.5 and 1 (got {confidence}). Use 0.95.")
+    console = Console()
+    with Store.open(Home(home), read_only=True) as store:
+        for first, second in pairs(store, a, b, store.run(run)):
+            show_pair(store, first, second, metric or [], flips=flips, confidence=confidence, console=console)
+
+
+def pairs(store: Store, a: str, b: str, run: Run) -> list[tuple[Side, Side]]:
+    """What to compare: two candidates, or every candidate that two runs share.
+
+    Raises:
+        UserError: If a name stands for nothing, or two runs share no candidate.
+    """
+    from harness.deciding.sides import Side, find_side
+    from harness.errors import UserError
+
+    if is_candidate(a, run):
+        first = find_side(store, a, run)
+        return [(first, find_side(store, b, run, like=first.candidate))]
+    if is_candidate(b, run):
+        second = find_side(store, b, run)
+        return [(find_side(store, a, run, like=second.candidate), second)]
+    ours, theirs = store.run(a), store.run(b)
+    shared = [name for name in ours.candidates if name in theirs.candidates]
+    if not shared:
+        raise UserError(f"runs {ours.id} and {theirs.id} must share a candidate (got none). Name RUN:CANDIDATE twice.")
+    return [(Side(run=ours, candidate=name), Side(run=theirs, candidate=name)) for name in shared]
+
+
+def is_candidate(name: str, run: Run) -> bool:
+    """Whether the name is a candidate, rather than a whole run."""
+    return name in run.candidates or ":" in name
+
+
+def show_pair(
+    store: Store, first: Side, second: Side, wanted: list[str], *, flips: int, confidence: float, console: Console
+) -> None:
+    """Prints one comparison.
+
+    Raises:
+        UserError: If a wanted metric was not judged by the same judge on both sides, or no metric was.
+    """
+    from harness.deciding import comparison
+    from harness.deciding.sides import scores_of_both, shared_metrics
+    from harness.deciding.surfaces import comparison_table, flip_table
+    from harness.errors import UserError
+
+    metrics, changed = shared_metrics(first.run, second.run)
+    metrics = [metric for metric in metrics if not wanted or metric.name in wanted]
+    missing = [name for name in wanted if name not in {metric.name for metric in metrics}]
+    if missing or not metrics:
+        known = ", ".join(metric.name for metric in shared_metrics(first.run, second.run)[0]) or "none"
+        got = ", ".join(missing) or "none"
+        raise UserError(
+            f"'--metric' must be one that the same judge scored on both sides ({known}) (got {got}). Leave it out."
+        )
+    scores, candidate, baseline = scores_of_both(store, first, second)
+    for split, here in scores.splits.items():
+        judged = [metric for metric in metrics if metric.name in here.metrics]
+        found = [comparison.compare(scores, m, candidate, baseline, split, confidence) for m in judged]
+        console.print(comparison_table(found, judged))
+        for metric in judged if flips else []:
+            changes = comparison.flips(scores, metric, candidate, baseline, split, limit=flips)
+            if changes:
+                console.print(flip_table(changes, metric))
+    if changed:
+        console.print(f"not compared, for the judges differ: {', '.join(changed)}", style="yellow", markup=False)
+    if first.run.data_sha != second.run.data_sha:
+        console.print("note: the runs read different data; samples are paired by id", style="yellow")

@@ -1,0 +1,140 @@
+"""`muster gate SUITE`: decides about a stored run, without a model."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.deciding.scores import Scores
+    from harness.records import Run, Verdict
+    from harness.store import Store
+    from harness.suite import Suite
+
+
+class Inconclusive(StrEnum):
+    """What an inconclusive verdict does."""
+
+    block = "block"
+    warn = "warn"
+
+
+def gate(
+    suite: Annotated[str, typer.Argument(help="A suite file, or the name of a built-in suite.")],
+    candidate: Annotated[list[str] | None, typer.Option(help="Only this candidate; repeatable.")] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Compare with this candidate, RUN:CANDIDATE, or the same candidate of RUN.")
+    ] = None,
+    run: Annotated[
+        str, typer.Option(help="The run to decide about: an id, its first letters, or 'latest'.")
+    ] = "latest",
+    json: Annotated[Path | None, typer.Option(help="Write the verdict as JSON here.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the verdict as JUnit XML here.")] = None,
+    summary: Annotated[Path | None, typer.Option(help="Write the verdict as Markdown here.")] = None,
+    inconclusive: Annotated[
+        Inconclusive, typer.Option(help="block: exit status 3 where nothing could be shown; warn: 0.")
+    ] = Inconclusive.block,
+    data: Annotated[Path | None, typer.Option(help="The file the run read with --data, if it did.")] = None,
+    home: Annotated[Path, typer.Option(help="Where store, runs and adapters live.")] = Path(".muster"),
+) -> None:
+    """Decide whether candidates pass: reads the store, loads no model.
+
+    Exit status: 0 pass, 1 fail, 2 wrong input, 3 inconclusive, 4 incomplete, 5 nothing evaluated.
+    """
+    from rich.console import Console
+
+    from harness.deciding.comparison import leaderboard
+    from harness.deciding.gate import decide_all, worst_exit_status
+    from harness.deciding.sides import latest_run
+    from harness.deciding.surfaces import leaderboard_tables, to_terminal
+    from harness.errors import UserError
+    from harness.store import Home, Store
+    from harness.suite import load_suite
+
+    console = Console()
+    loaded = load_suite(suite, data=data)
+    rules = loaded.suite.gate
+    if rules is None:
+        raise UserError(
+            f"'gate' must be in the suite to decide by (got none in {loaded.file.name}). Add 'gate:' with rules."
+        )
+    with Store.open(Home(home), read_only=True) as store:
+        found = latest_run(store, loaded.suite.suite, run)
+        scores, against = gated_scores(store, found, loaded.suite, candidate, baseline or rules.baseline)
+    if found.suite_sha != loaded.sha:
+        console.print(f"note: the suite has changed since run {found.id}; these are its present rules", style="yellow")
+    verdicts = decide_all(
+        rules,
+        run=found,
+        scores=scores,
+        candidates=candidate,
+        baseline=against,
+        default_split=default_split(loaded.suite),
+        inconclusive=inconclusive.value,
+    )
+    console.print(leaderboard_tables(leaderboard(scores, found.metrics), found.metrics))
+    console.print(to_terminal(verdicts))
+    write_surfaces(verdicts, json=json, junit=junit, summary=summary)
+    raise typer.Exit(worst_exit_status(verdicts))
+
+
+def default_split(suite: Suite) -> str | None:
+    """The split of rules that name none: the only evaluation split, or `test`."""
+    splits = suite.evaluation_splits()
+    return splits[0] if len(splits) == 1 else "test" if "test" in splits else None
+
+
+def write_surfaces(verdicts: Sequence[Verdict], *, json: Path | None, junit: Path | None, summary: Path | None) -> None:
+    """Writes each surface that was asked for.
+
+    Raises:
+        NothingEvaluatedError: If there is no verdict: a file left by an earlier gate must not pass for this one's.
+        UserError: If a file cannot be written.
+    """
+    from harness.deciding.surfaces import to_json, to_junit, to_markdown
+    from harness.errors import NothingEvaluatedError, UserError
+
+    wanted = [path for path in (json, junit, summary) if path is not None]
+    if wanted and not verdicts:
+        raise NothingEvaluatedError(f"there is no verdict to write to {wanted[0]}: nothing was gated.")
+    for path, render in ((json, to_json), (junit, to_junit), (summary, to_markdown)):
+        if path is not None:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(render(verdicts), encoding="utf-8")
+            except OSError as error:
+                raise UserError(
+                    f"'{path}' must be a file that can be written ({error.strerror}). Name another."
+                ) from None
+
+
+def gated_scores(
+    store: Store, run: Run, suite: Suite, candidates: Sequence[str] | None, baseline: str | None
+) -> tuple[Scores, str | None]:
+    """The run's scores, with those of a baseline from another run; and the baseline's name among them.
+
+    Raises:
+        UserError: If the other run's judges are not this run's.
+    """
+    from harness.deciding.scores import Scores
+    from harness.deciding.sides import find_side, score_rows, shared_metrics
+    from harness.errors import UserError
+
+    rows = store.scores(run.id)
+    if baseline is None or baseline in run.candidates:
+        return Scores.from_rows(rows), baseline
+    like = candidates[0] if candidates and len(candidates) == 1 else suite.gate.baseline if suite.gate else None
+    side = find_side(store, baseline, run, like=like)
+    _, changed = shared_metrics(run, side.run)
+    gated = {rule.metric for rule in suite.gate.rules if rule.metric} if suite.gate else set()
+    if blocking := sorted(gated & set(changed)):
+        raise UserError(
+            f"'baseline' must be judged by the same judges (got {side.label}, but {', '.join(blocking)} was not). Run "
+            f"that candidate again."
+        )
+    return Scores.from_rows([*rows, *score_rows(store, side, side.label)]), side.label

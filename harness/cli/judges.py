@@ -1,0 +1,45 @@
+"""`muster judges`: every kind of judge with its written definition."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Annotated
+
+import typer
+
+MODULES = {
+    "entailment": "entailment", "correctness": "correctness", "hallucination": "hallucination", "relevancy": "relevancy",
+    "toxicity": "toxicity", "geval": "geval", "rouge": "overlap", "bleu": "overlap", "chrf": "overlap",
+    "exact_match": "overlap", "token_f1": "overlap", "regex": "overlap", "json_schema": "overlap",
+}  # fmt: skip
+
+
+def judges(
+    kind: Annotated[str | None, typer.Argument(help="A kind of judge; left out, all in one line each.")] = None,
+) -> None:
+    """Show what each kind of judge measures, how, and where it is weak."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.errors import UserError
+
+    console = Console()
+    if kind is not None:
+        if kind not in MODULES:
+            raise UserError(f"'{kind}' is no kind of judge. There are {', '.join(MODULES)}")
+        console.print(definition(kind), highlight=False, markup=False)
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("kind", style="bold")
+    table.add_column("definition")
+    for name in MODULES:
+        first = definition(name).split("\n\n")[0]
+        table.add_row(name, " ".join(first.split()))
+    console.print(table)
+    console.print("\n  muster judges KIND shows a whole definition.", highlight=False)
+
+
+def definition(kind: str) -> str:
+    """The docstring of the kind's module."""
+    module = importlib.import_module(f"judges.{MODULES[kind]}")
+    return (module.__doc__ or "").strip()

@@ -1,0 +1,67 @@
+"""`muster run SUITE`: the main job. Whatever is missing of train, answer and judge; then report and gate."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Engine(StrEnum):
+    """Where the work is done."""
+
+    local = "local"
+
+
+def run(
+    suite: Annotated[str, typer.Argument(help="A suite file, or the name of a built-in suite.")],
+    candidate: Annotated[
+        list[str] | None, typer.Option(help="Only this candidate (and the baseline); repeatable.")
+    ] = None,
+    split: Annotated[list[str] | None, typer.Option(help="Only this evaluation split; repeatable.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only N samples of each evaluation split.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Rows from this file instead of the suite's data path.")] = None,
+    home: Annotated[Path, typer.Option(help="Where store, runs and adapters live.")] = Path(".muster"),
+    report: Annotated[Path | None, typer.Option(help="Write the HTML report here.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the verdict as JSON here.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the verdict as JUnit XML here.")] = None,
+    summary: Annotated[Path | None, typer.Option(help="Write the verdict as Markdown here.")] = None,
+    engine: Annotated[Engine, typer.Option(help="Where the work is done.")] = Engine.local,
+    no_train: Annotated[bool, typer.Option("--no-train", help="Stop where a training is missing.")] = False,
+    no_gate: Annotated[bool, typer.Option("--no-gate", help="Evaluate only; decide nothing.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train, answer and judge anew, whatever is stored.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing before requests to an endpoint.")] = False,
+) -> None:
+    """Train, answer, judge, store, report and gate: whatever is missing."""
+    from rich.console import Console
+
+    from harness.cli.closing import close_run
+    from harness.cli.progress import ProgressStages
+    from harness.cli.session import announce, confirm_requests, evaluate_plan, read_plan
+    from harness.store import Home
+
+    console = Console()
+    plan = read_plan(suite, data=data, limit=limit, candidates=candidate or [], splits=split or [])
+    if no_gate or plan.loaded.suite.gate is None:
+        refuse_verdict_files(json, junit, summary)
+    announce(plan, console)
+    confirm_requests(plan, console, yes=yes)
+    place = Home(home)
+    evaluation = evaluate_plan(
+        plan, place, stages=ProgressStages(console), console=console, fresh=fresh, no_train=no_train
+    )
+    status = close_run(
+        evaluation, plan, place, console=console, report=report, json=json, junit=junit, summary=summary,
+        gate=not no_gate,
+    )  # fmt: skip
+    raise typer.Exit(status)
+
+
+def refuse_verdict_files(*paths: Path | None) -> None:
+    """Without a gate there is no verdict to write. Raises UserError, before anything is spent."""
+    from harness.errors import UserError
+
+    if any(path is not None for path in paths):
+        raise UserError("--json, --junit and --summary hold the gate's verdict, and there is no gate. Leave them out.")

@@ -1,0 +1,212 @@
+"""`muster score JUDGE`: judges answers that exist already, one line in, one line out, in the same order."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from harness.data.sources import Rows
+    from harness.records import Case, Judgement
+    from harness.suite.grammar import AnyJudgeSpec
+
+CHUNK = 128
+
+
+def score(
+    judge: Annotated[str, typer.Argument(help="A kind of judge, or the name of a judge in the suite.")],
+    input: Annotated[Path, typer.Option(help="Lines of {id, input, reference, context, answer}.")],
+    output: Annotated[Path, typer.Option(help="Lines of {id, metric, score, label, evidence, error}.")],
+    suite: Annotated[str | None, typer.Option(help="A suite that declares the judge.")] = None,
+    set: Annotated[
+        list[str] | None, typer.Option(help="key=value: overrides an option of the judge; repeatable.")
+    ] = None,
+) -> None:
+    """Judge existing answers. A line that cannot be judged gets score null and says why."""
+    from rich.console import Console
+
+    from harness.cli.progress import ProgressStages
+    from harness.data.sources import read_rows
+    from harness.errors import NothingEvaluatedError
+    from harness.models.load import ModelRoom
+    from judges import JudgeBuilder
+
+    console = Console(stderr=True)
+    root, spec = judge_spec(judge, suite, set or [])
+    rows = read_rows(input)
+    ids, cases = read_cases(rows)
+    if not cases:
+        raise NothingEvaluatedError(f"{input}: holds no line to score")
+    built = JudgeBuilder(ModelRoom(root)).build(judge, spec)
+    judgements: list[Judgement] = []
+    with ProgressStages(console).stage(f"{judge} judges", len(cases)) as advance:
+        for start in range(0, len(cases), CHUNK):
+            chunk = cases[start : start + CHUNK]
+            judgements += built.judge(chunk)
+            advance(len(chunk))
+    write_judgements(output, ids, judgements)
+    raise typer.Exit(close(judgements, console))
+
+
+def judge_spec(judge: str, suite: str | None, settings: Sequence[str]) -> tuple[Path, AnyJudgeSpec]:
+    """The judge's options, from the suite or by kind, with the overrides; and the folder its paths are relative to."""
+    from harness.errors import UserError
+    from harness.suite import load_suite
+    from harness.suite.grammar import JUDGE_KINDS
+
+    root, options = Path.cwd(), {"kind": judge}
+    names: tuple[str, ...] = JUDGE_KINDS
+    if suite is not None:
+        loaded = load_suite(suite)
+        names = (*loaded.suite.judges, *JUDGE_KINDS)
+        if judge in loaded.suite.judges:
+            root = loaded.root
+            options = loaded.suite.judges[judge].model_dump(mode="json", by_alias=True, exclude_none=True)
+    if options["kind"] not in JUDGE_KINDS:
+        close_names = difflib.get_close_matches(judge, names, 1)
+        hint = f" (did you mean '{close_names[0]}'?)" if close_names else f". There are {', '.join(names)}"
+        raise UserError(f"'{judge}' is no judge{hint}")
+    for setting in settings:
+        override(options, setting)
+    return root, validate(judge, options)
+
+
+def override(options: dict[str, Any], setting: str) -> None:
+    """Applies `key.inner=value`; the value is read as YAML, and commas make a list (`scale=1,5`)."""
+    import yaml
+
+    from harness.errors import UserError
+
+    key, equals, text = setting.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set must be key=value (got {setting!r})")
+    *outer, last = key.strip().split(".")
+    place = options
+    for part in outer:
+        place = place.setdefault(part, {})
+        if not isinstance(place, dict):
+            raise UserError(f"--set {key}: '{part}' holds no options (got {place!r})")
+    place[last] = text if last in TEXT_OPTIONS else parse_value(text, yaml)
+
+
+TEXT_OPTIONS = frozenset({"criteria", "pattern", "name", "base_url", "api_key", "path", "kind"})
+"""Options that are text whatever they look like: criteria may hold commas and colons."""
+
+
+def parse_value(text: str, yaml: Any) -> Any:
+    """A YAML scalar or flow list; `1,5` is a list too."""
+    try:
+        value = yaml.safe_load(text)
+        if isinstance(value, str) and "," in text:
+            value = yaml.safe_load(f"[{text}]")
+        return text if value is None else value
+    except yaml.YAMLError:
+        return text
+
+
+def validate(judge: str, options: Mapping[str, Any]) -> AnyJudgeSpec:
+    """The options as a spec. Raises UserError with every mistake, one line each."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from harness.errors import UserError
+    from harness.suite.grammar import AnyJudgeSpec
+
+    adapter: TypeAdapter[AnyJudgeSpec] = TypeAdapter(AnyJudgeSpec)
+    try:
+        return adapter.validate_python(dict(options))
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            path = ".".join(str(part) for part in problem["loc"][1:]) or judge
+            lines.append(f"--set {path}: {problem['msg'].removeprefix('Value error, ')}")
+        raise UserError("\n".join(lines)) from None
+
+
+def read_cases(rows: Rows) -> tuple[list[Any], list[Case]]:
+    """The ids as they were given (the line's number where there is none) and the cases. Raises DataError naming each line."""
+    from harness.data.sources import Mistakes
+    from harness.records import Case
+
+    mistakes = Mistakes()
+    ids: list[Any] = []
+    cases: list[Case] = []
+    for row in rows.rows:
+        values = row.values
+        identity = values.get("id", row.number)
+        texts = {name: as_texts(values.get(name)) for name in ("reference", "context", "samples")}
+        for name, value in (
+            *texts.items(),
+            ("answer", as_text(values.get("answer"))),
+            ("input", as_text(values.get("input"))),
+        ):
+            if value is WRONG:
+                mistakes.add(f"{rows.place(row)}: '{name}' must be text (got {values[name]!r:.80})")
+        ids.append(identity)
+        if WRONG not in (*texts.values(), as_text(values.get("answer")), as_text(values.get("input"))):
+            cases.append(
+                Case(
+                    id=str(identity), answer=as_text(values.get("answer")), input=as_text(values.get("input")),
+                    references=texts["reference"], contexts=texts["context"], samples=texts["samples"],
+                )
+            )  # fmt: skip
+    mistakes.raise_any()
+    return ids, cases
+
+
+WRONG: Any = object()
+"""Stands for a value that is no text."""
+
+
+def as_text(value: Any) -> Any:
+    """Text, a number as text, or None; WRONG for anything else."""
+    if value is None or isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else WRONG
+
+
+def as_texts(value: Any) -> Any:
+    """A text or a list of texts as a tuple, blank ones left out; WRONG for anything else."""
+    items = value if isinstance(value, list | tuple) else [value]
+    texts = [as_text(item) for item in items]
+    return WRONG if WRONG in texts else tuple(text for text in texts if text and text.strip())
+
+
+def write_judgements(path: Path, ids: Iterable[Any], judgements: Iterable[Judgement]) -> None:
+    """One JSON line a judgement; the file appears whole or not at all. Raises UserError where it cannot be written."""
+    from harness.errors import UserError
+
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("w", encoding="utf-8") as file:
+            for identity, judgement in zip(ids, judgements, strict=True):
+                error = judgement.error
+                line = {
+                    "id": identity, "metric": judgement.metric, "score": judgement.score, "label": judgement.label,
+                    "evidence": dict(judgement.evidence),
+                    "error": {"kind": error.kind, "message": error.message} if error else None,
+                }  # fmt: skip
+                file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+        unfinished.replace(path)
+    except OSError as error:
+        raise UserError(f"--output {path}: cannot be written ({error.strerror})") from None
+
+
+def close(judgements: Sequence[Judgement], console: Any) -> int:
+    """Prints how many were scored and why the others were not; the exit status is 4 where another try could help."""
+    from collections import Counter
+
+    from harness.running.runner import LASTING_FAILURES
+
+    scores = [j.score for j in judgements if j.score is not None]
+    mean = f", mean {sum(scores) / len(scores):.4f}" if scores else ""
+    console.print(f"  {len(scores)} scored, {len(judgements) - len(scores)} unscored{mean}", highlight=False)
+    reasons = Counter((j.error.kind, j.error.message) for j in judgements if j.error is not None)
+    for (kind, message), count in reasons.most_common(5):
+        console.print(f"  {count} x {kind}: {message}", style="yellow", highlight=False, markup=False)
+    return 4 if any(kind not in LASTING_FAILURES for kind, _ in reasons) else 0

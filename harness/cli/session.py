@@ -1,0 +1,172 @@
+"""What `run`, `train` and `check` share: reading a plan, training what is missing, and wiring models, candidates and judges.
+
+The one place where suite, data, trainer, models and judges meet.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.cli.progress import ProgressStages
+    from harness.models.load import ModelRoom
+    from harness.records import Failure, Judge, Training
+    from harness.running.evaluation import Evaluation, Keyed
+    from harness.running.plan import Plan
+    from harness.store import Home
+
+
+def read_plan(
+    suite: str, *, data: Path | None, limit: int | None, candidates: Sequence[str], splits: Sequence[str]
+) -> Plan:
+    """Suite and data, checked and planned. Raises UserError (with every mistake) or NothingEvaluatedError."""
+    from harness.data import load_dataset
+    from harness.running.plan import make_plan
+    from harness.suite import load_suite
+
+    loaded = load_suite(suite, data=data)
+    return make_plan(loaded, load_dataset(loaded, limit=limit), candidates=candidates, splits=splits)
+
+
+def announce(plan: Plan, console: Console) -> None:
+    """One line on the suite, one on the splits."""
+    suite = plan.loaded.suite
+    counts = ", ".join(f"{name} {len(samples):,}" for name, samples in plan.dataset.splits.items())
+    console.print(f"[bold]{suite.suite}[/bold] version {suite.version}: {len(plan.candidates)} candidates, "
+                  f"{len(suite.judges)} judges", highlight=False)  # fmt: skip
+    console.print(f"  splits: {counts}", highlight=False)
+
+
+def confirm_requests(plan: Plan, console: Console, *, yes: bool) -> None:
+    """Asks before requests to an endpoint, on a terminal only: a CI job has decided already."""
+    import typer
+
+    from harness.suite.grammar import OpenAIModel
+
+    endpoints = [name for name in plan.candidates if isinstance(plan.spec(name).model, OpenAIModel)]
+    if endpoints and not yes and sys.stdin.isatty() and not os.environ.get("CI"):
+        requests = len(endpoints) * len(plan.samples)
+        console.print(f"  {', '.join(endpoints)}: up to {requests:,} requests to an endpoint", highlight=False)
+        typer.confirm("  go on?", abort=True)
+
+
+def evaluate_plan(
+    plan: Plan, home: Home, *, stages: ProgressStages, console: Console, fresh: bool, no_train: bool
+) -> Evaluation:
+    """The whole street from training to the store. Raises ContaminationError before anything is spent."""
+    from harness.models.load import ModelRoom
+    from harness.running.evaluation import evaluate
+
+    overlaps = plan.overlaps()
+    trainings, failures = train_missing(
+        plan, adapters=home.adapters, stages=stages, console=console, fresh=fresh, no_train=no_train
+    )
+    models = ModelRoom(plan.loaded.root)
+    candidates = build_candidates(plan, models, trainings, failures, console)
+    judges = build_all_judges(plan, models, home, console)
+    record = describe(plan, judges, contamination=len(overlaps))
+    return evaluate(
+        plan, candidates=candidates, judges=judges, trainings=trainings, home=home, stages=stages, record=record,
+        fresh=fresh,
+    )  # fmt: skip
+
+
+def train_missing(
+    plan: Plan, *, adapters: Path, stages: ProgressStages, console: Console, fresh: bool = False, no_train: bool = False
+) -> tuple[dict[str, Training], dict[str, Failure]]:
+    """The planned trainings, reused where an equal one is complete, and why those that stopped did.
+
+    Raises UserError for `no_train` where a training is missing; other candidates go on when one training stops.
+    """
+    from harness.errors import IncompleteError
+    from harness.records import Failure
+    from harness.running.trainings import train_planned
+
+    trainings: dict[str, Training] = {}
+    failures: dict[str, Failure] = {}
+    for planned in plan.trainings:
+        try:
+            trainings[planned.candidate] = train_planned(
+                plan, planned, adapters=adapters, stages=stages, fresh=fresh, no_train=no_train,
+                notice=lambda line: console.print(f"  {line}", highlight=False, markup=False),
+            )  # fmt: skip
+        except IncompleteError as error:
+            failures[planned.candidate] = Failure(kind="training_failed", message=str(error))
+            console.print(f"  {planned.candidate}: {error}", style="red", highlight=False, markup=False)
+    return trainings, failures
+
+
+def build_candidates(
+    plan: Plan,
+    models: ModelRoom,
+    trainings: Mapping[str, Training],
+    failures: Mapping[str, Failure],
+    console: Console,
+) -> list[Keyed]:
+    """The planned candidates in order; one that cannot be loaded answers every sample with the reason."""
+    from harness.errors import ModelError
+    from harness.models.candidates import build_candidate
+    from harness.records import Failure
+    from harness.running.unavailable import UnavailableCandidate
+
+    candidates: list[Keyed] = []
+    for name in plan.candidates:
+        try:
+            if name in failures:
+                candidates.append(UnavailableCandidate(name=name, failure=failures[name]))
+                continue
+            candidates.append(
+                build_candidate(
+                    name, plan.spec(name), suite=plan.loaded.suite, dataset=plan.dataset, loaded=plan.loaded,
+                    models=models, training=trainings.get(name),
+                )
+            )  # fmt: skip
+        except ModelError as error:
+            console.print(f"  {name}: {error}", style="red", highlight=False, markup=False)
+            failure = Failure(kind="model_unavailable", message=str(error))
+            candidates.append(UnavailableCandidate(name=name, failure=failure))
+    return candidates
+
+
+def build_all_judges(plan: Plan, models: ModelRoom, home: Home, console: Console) -> list[Judge]:
+    """The suite's judges in order; one that cannot be loaded leaves every answer unscored with the reason."""
+    from harness.errors import ModelError
+    from harness.records import Failure, Metric
+    from harness.running.unavailable import UnavailableJudge
+    from judges import JudgeBuilder, direction_of
+
+    builder = JudgeBuilder(models, steps=home.path / "geval_steps")
+    judges: list[Judge] = []
+    for name, spec in plan.loaded.suite.judges.items():
+        try:
+            judges.append(builder.build(name, spec))
+        except ModelError as error:
+            console.print(f"  judge {name}: {error}", style="red", highlight=False, markup=False)
+            metric = Metric(name=name, direction=direction_of(spec))
+            judges.append(
+                UnavailableJudge(metric=metric, failure=Failure(kind="judge_unavailable", message=str(error)))
+            )
+    return judges
+
+
+def describe(plan: Plan, judges: Sequence[Judge], *, contamination: int) -> dict[str, Any]:
+    """What goes into the run's record: the resolved suite, environment, command, split sizes, contamination, judges."""
+    from harness.running.environment import describe_environment
+
+    suite = plan.loaded.suite
+    return {
+        "suite": suite.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "environment": describe_environment(),
+        "command": f"muster run {plan.loaded.file.name}",
+        "splits": {name: {"samples": len(rows), "use": suite.splits[name].use, "evaluated": name in plan.splits}
+                   for name, rows in plan.dataset.splits.items()},
+        "contamination": {"overlaps": contamination, "near": suite.contamination.near,
+                          "allow_share": suite.contamination.allow_share},
+        "judges": {judge.metric.name: getattr(judge, "description", {}) for judge in judges},
+    }  # fmt: skip

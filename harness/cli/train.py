@@ -1,0 +1,50 @@
+"""`muster train SUITE`: only the training, for a look at the adapters or a machine of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    suite: Annotated[str, typer.Argument(help="A suite file, or the name of a built-in suite.")],
+    candidate: Annotated[list[str] | None, typer.Option(help="Only this candidate; repeatable.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Rows from this file instead of the suite's data path.")] = None,
+    home: Annotated[Path, typer.Option(help="Where store, runs and adapters live.")] = Path(".muster"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train anew, whatever is stored.")] = False,
+) -> None:
+    """Train the candidates of a suite that have no adapter yet."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.cli.progress import ProgressStages
+    from harness.cli.session import announce, read_plan, train_missing
+    from harness.errors import UserError
+    from harness.store import Home
+
+    console = Console()
+    plan = read_plan(suite, data=data, limit=None, candidates=candidate or [], splits=[])
+    if not plan.trainings:
+        raise UserError(f"{plan.loaded.file.name}: no chosen candidate has a 'train:' section")
+    announce(plan, console)
+    plan.overlaps()
+    trainings, failures = train_missing(
+        plan, adapters=Home(home).adapters, stages=ProgressStages(console), console=console, fresh=fresh
+    )
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("candidate", "rows", "steps", "tokens", "trainable", "loss", "seconds", "adapter"):
+        table.add_column(column, justify="left" if column in ("candidate", "adapter") else "right")
+    for name, training in trainings.items():
+        losses = [entry["loss"] for entry in training.log if "loss" in entry]
+        loss = f"{losses[0]:.3f} → {losses[-1]:.3f}" if losses else "–"
+        table.add_row(
+            name, f"{training.rows:,}", f"{training.steps:,}", f"{training.tokens:,}",
+            f"{training.trainable_parameters:,} of {training.total_parameters:,}", loss, f"{training.seconds:.0f}",
+            training.path,
+        )  # fmt: skip
+    console.print(table)
+    if failures:
+        raise typer.Exit(4)
+    console.print(f"\n  next: muster run {suite}", highlight=False)

@@ -1,0 +1,1 @@
+"""Plans a run, trains, answers and judges what is missing of it."""

@@ -1,0 +1,161 @@
+"""One run: opens or resumes it, answers and judges what is missing, and puts everything into the store at once.
+
+A run is identified by its content (suite, data, candidates' keys, judges' fingerprints): an unchanged plan is the same run, and
+a run cut off by `kill -9` is taken up from its spool. The store is opened only for moments, so a reader is never in the way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from harness.records import Answer, Completion, Judge, Judgement, Run, Training, fingerprint
+from harness.running import runner
+from harness.running.plan import Plan
+from harness.store import Home, Spool, Store, write_bundle
+
+
+class Keyed(runner.Answering, Protocol):
+    """A candidate that the runner can ask, identified by content."""
+
+    @property
+    def key(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """A finished run, and whether it was there already."""
+
+    run: Run
+    cached: bool
+
+
+def evaluate(
+    plan: Plan,
+    *,
+    candidates: Sequence[Keyed],
+    judges: Sequence[Judge],
+    trainings: Mapping[str, Training],
+    home: Home,
+    stages: runner.Stages,
+    record: Mapping[str, Any],
+    fresh: bool = False,
+) -> Evaluation:
+    """Answers and judges whatever is missing of the plan and stores the run.
+
+    `record` goes into `Run.record` as it is. `fresh` uses nothing that was stored or spooled.
+    Raises StoreLockedError or StoreError; failures of candidates and judges are recorded on their samples.
+    """
+    run = _start(plan, candidates, judges, record)
+    with Store.open(home) as store:
+        known = store.find_run(run.key)
+    if known is not None and known.status == "complete" and not fresh:
+        return Evaluation(run=known, cached=True)
+    spools = _Spools(home, run, fresh=fresh)
+    began = time.monotonic()
+    answers = _answer_all(plan, candidates, home, spools, stages, fresh=fresh)
+    judgements = _judge_all(plan, judges, answers, home, spools, stages, fresh=fresh)
+    finished = replace(
+        run,
+        status="incomplete" if runner.is_incomplete(answers, judgements) else "complete",
+        started=known.started if known is not None else run.started,
+        finished=_now(),
+        seconds=round(time.monotonic() - began, 3),
+    )
+    samples = plan.membership
+    trained = [trainings[name] for name in plan.candidates if name in trainings]
+    write_bundle(home, finished, samples=samples, answers=answers, judgements=judgements, trainings=trained)
+    with Store.open(home) as store:
+        store.write_run(finished, samples=samples, answers=answers, judgements=judgements, trainings=trained)
+    spools.remove()
+    return Evaluation(run=finished, cached=False)
+
+
+def _start(plan: Plan, candidates: Sequence[Keyed], judges: Sequence[Judge], record: Mapping[str, Any]) -> Run:
+    suite = plan.loaded.suite
+    keys = {candidate.name: candidate.key for candidate in candidates}
+    fingerprints = {judge.metric.name: judge.fingerprint for judge in judges}
+    sample_ids = [[sample.split, sample.id] for sample in plan.membership]
+    key = fingerprint([plan.loaded.sha, plan.dataset.sha, sample_ids, keys, fingerprints])
+    return Run(
+        id=f"{suite.suite}-{key[:8]}", key=key, suite=suite.suite, suite_version=suite.version,
+        suite_sha=plan.loaded.sha, data_sha=plan.dataset.sha, status="running", started=_now(), finished=None,
+        seconds=0.0, candidates=keys, metrics=tuple(judge.metric for judge in judges), judges=fingerprints, record=record,
+    )  # fmt: skip
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class _Spools:
+    """The run's journals: one for each candidate's answers and each judge's judgements."""
+
+    def __init__(self, home: Home, run: Run, *, fresh: bool) -> None:
+        self._folder = home.run_dir(run.id) / "spool"
+        if fresh:
+            self.remove()
+
+    def open(self, what: str, key: str) -> Spool:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return Spool(self._folder / f"{what}-{key[:16]}.jsonl")
+
+    def remove(self) -> None:
+        if self._folder.is_dir():
+            for path in self._folder.iterdir():
+                path.unlink()
+            self._folder.rmdir()
+
+
+def _answer_all(
+    plan: Plan, candidates: Sequence[Keyed], home: Home, spools: _Spools, stages: runner.Stages, *, fresh: bool
+) -> list[Answer]:
+    def cached(keys: Sequence[str]) -> Mapping[str, Completion]:
+        if fresh:
+            return {}
+        with Store.open(home) as store:
+            return store.cached_answers(keys)
+
+    return [
+        answer
+        for candidate in candidates
+        for answer in runner.answer(
+            candidate, plan.samples, spool=spools.open("answers", candidate.key), cached=cached, stages=stages
+        )
+    ]
+
+
+def _judge_all(
+    plan: Plan,
+    judges: Sequence[Judge],
+    answers: Sequence[Answer],
+    home: Home,
+    spools: _Spools,
+    stages: runner.Stages,
+    *,
+    fresh: bool,
+) -> list[Judgement]:
+    def cached(keys: Sequence[str]) -> Mapping[str, Judgement]:
+        if fresh:
+            return {}
+        with Store.open(home) as store:
+            return store.cached_judgements(keys)
+
+    judgements: list[Judgement] = []
+    for judge in judges:
+        asked = _judged_answers(plan, judge.metric.name, answers)
+        spool = spools.open("judgements", judge.fingerprint)
+        judgements += runner.judge(judge, plan.samples, asked, spool=spool, cached=cached, stages=stages)
+    return judgements
+
+
+def _judged_answers(plan: Plan, metric: str, answers: Sequence[Answer]) -> list[Answer]:
+    """A judge may be told to look at some splits only."""
+    splits = plan.loaded.suite.judges[metric].splits
+    if splits is None:
+        return list(answers)
+    wanted = {sample.id for sample in plan.membership if sample.split in splits}
+    return [answer for answer in answers if answer.sample_id in wanted]

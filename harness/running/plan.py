@@ -1,0 +1,106 @@
+"""What a run will do, before it does anything: which candidates, which splits, which trainings, and whether the data allow it.
+
+Reads the suite and the data only; loads no model.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.data import Dataset, Overlap, check_contamination
+from harness.errors import NothingEvaluatedError, UserError
+from harness.records import Sample
+from harness.suite import LoadedSuite
+from harness.suite.grammar import CandidateSpec, TrainSpec, TransformersModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedTraining:
+    """A candidate that has to be trained: on what, from which base."""
+
+    candidate: str
+    spec: TrainSpec
+    base: TransformersModel
+    split: str
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything a run needs to know from suite, data and command line."""
+
+    loaded: LoadedSuite
+    dataset: Dataset
+    candidates: tuple[str, ...]
+    splits: tuple[str, ...]
+    trainings: tuple[PlannedTraining, ...]
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """The samples to answer, each once, in the order of the splits."""
+        return tuple({s.id: s for split in self.splits for s in self.dataset.splits[split]}.values())
+
+    @property
+    def membership(self) -> tuple[Sample, ...]:
+        """The samples of every evaluated split; a sample of two splits stands twice."""
+        return tuple(s for split in self.splits for s in self.dataset.splits[split])
+
+    def spec(self, candidate: str) -> CandidateSpec:
+        return self.loaded.suite.candidates[candidate]
+
+    def overlaps(self) -> list[Overlap]:
+        """Training rows that stand in evaluation rows too, for the planned trainings.
+
+        Raises ContaminationError where they are more than the suite allows.
+        """
+        suite = self.loaded.suite
+        if not self.trainings:
+            return []
+        used = tuple(dict.fromkeys(training.split for training in self.trainings))
+        return check_contamination(self.dataset, suite, training_splits=used)
+
+
+def make_plan(
+    loaded: LoadedSuite, dataset: Dataset, *, candidates: Sequence[str] = (), splits: Sequence[str] = ()
+) -> Plan:
+    """The plan for the named candidates and splits; none named means all. A gate's baseline always comes along.
+
+    Raises UserError for an unknown name, NothingEvaluatedError where no sample is left.
+    """
+    suite = loaded.suite
+    chosen = _choose("candidate", candidates, list(suite.candidates))
+    if candidates and suite.gate is not None and suite.gate.baseline in suite.candidates:
+        chosen = [name for name in suite.candidates if name in chosen or name == suite.gate.baseline]
+    chosen_splits = _choose("split", splits, suite.evaluation_splits())
+    trainings = [_planned(loaded, dataset, name) for name in chosen if suite.candidates[name].train is not None]
+    plan = Plan(
+        loaded=loaded,
+        dataset=dataset,
+        candidates=tuple(chosen),
+        splits=tuple(chosen_splits),
+        trainings=tuple(trainings),
+    )
+    if not plan.samples:
+        raise NothingEvaluatedError(f"{loaded.file.name}: no sample is left to evaluate in {', '.join(chosen_splits)}")
+    return plan
+
+
+def _planned(loaded: LoadedSuite, dataset: Dataset, name: str) -> PlannedTraining:
+    suite = loaded.suite
+    spec = suite.candidates[name].train
+    assert spec is not None
+    base = suite.candidates[spec.base].model
+    assert isinstance(base, TransformersModel)  # the suite's own checks hold this
+    split = suite.training_split(spec)
+    return PlannedTraining(candidate=name, spec=spec, base=base, split=split, samples=dataset.splits[split])
+
+
+def _choose(what: str, wanted: Sequence[str], known: list[str]) -> list[str]:
+    for name in wanted:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f" (did you mean '{close[0]}'?)" if close else f". The suite has {', '.join(known)}"
+            raise UserError(f"--{what}: '{name}' is no {what} of the suite{hint}")
+    return [name for name in known if not wanted or name in wanted]

@@ -1,0 +1,83 @@
+"""Trains what a plan asks for, or finds the equal training that is there already, without loading the trainer for that."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from harness.errors import UserError
+from harness.models import identity
+from harness.models.prompting import ZeroShot
+from harness.records import Prompt, Sample, Training
+from harness.running.plan import Plan, PlannedTraining
+from harness.running.runner import Stages
+from harness.training.checkpoints import find_training
+from harness.training.recipe import training_key, training_rows, training_steps
+
+Notice = Callable[[str], None]
+
+
+def key_of(plan: Plan, planned: PlannedTraining) -> str:
+    """The content key of a planned training. Raises ModelError where its base is missing, UserError for rows without answer."""
+    root, base = plan.loaded.root, planned.base
+    template = base.chat_template
+    folder = identity.find_folder(
+        base.path, root=root, what="model", files=identity.MODEL_FILES, revision=base.revision
+    )
+    return training_key(
+        planned.spec,
+        base_fingerprint=identity.base_fingerprint(folder, chat_template=root / template if template else None),
+        rows=training_rows(planned.samples, _prompt(plan)),
+        seed=plan.loaded.suite.seed,
+    )
+
+
+def steps_of(planned: PlannedTraining) -> int:
+    """Optimiser steps of a planned training."""
+    spec = planned.spec
+    return training_steps(
+        len(planned.samples), batch_size=spec.batch_size, gradient_accumulation=spec.gradient_accumulation,
+        epochs=spec.epochs, max_steps=spec.max_steps,
+    )  # fmt: skip
+
+
+def train_planned(
+    plan: Plan,
+    planned: PlannedTraining,
+    *,
+    adapters: Path,
+    stages: Stages,
+    notice: Notice,
+    fresh: bool = False,
+    no_train: bool = False,
+) -> Training:
+    """The adapter of a planned training, made now if there is none. `fresh` makes it anew, `no_train` refuses to make it.
+
+    Raises UserError for `no_train` where it is missing, or when the audit refuses the rows; TrainingError or ModelError
+    when the training stops.
+    """
+    key = key_of(plan, planned)
+    if fresh and (adapters / key).is_dir():
+        shutil.rmtree(adapters / key)
+    found = find_training(adapters, key)
+    steps = steps_of(planned)
+    name = f"{planned.candidate} trains"
+    if found is not None:
+        with stages.stage(name, steps, done=steps):
+            return replace(found, candidate=planned.candidate, base=planned.spec.base)
+    if no_train:
+        raise UserError(f"--no-train: candidate '{planned.candidate}' is not trained yet. Run `muster train` first.")
+    from harness.training.sft import train
+
+    with stages.stage(name, steps) as advance:
+        return train(
+            planned.candidate, planned.spec, base=planned.base, root=plan.loaded.root, samples=planned.samples,
+            prompt=_prompt(plan), adapters=adapters, seed=plan.loaded.suite.seed, progress=advance, notice=notice,
+        )  # fmt: skip
+
+
+def _prompt(plan: Plan) -> Callable[[Sample], Prompt]:
+    suite = plan.loaded.suite
+    return ZeroShot(template=suite.prompt, system=suite.system).prompt

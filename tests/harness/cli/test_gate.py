@@ -1,0 +1,182 @@
+"""`muster gate` and `muster compare` on a stored run, from the command line to the files."""
+
+import json
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from harness.cli.compare import compare
+from harness.cli.gate import gate, write_surfaces
+from harness.errors import NothingEvaluatedError, UserError
+from harness.records import Failure, Judgement, Metric, Run, Sample
+from harness.store import Home, Store
+
+SUITE = """
+suite: tiny
+data: {path: rows.jsonl, fields: {input: question, reference: answer}}
+splits: {test: {share: 1}}
+candidates:
+  base: {model: {kind: answers, path: base.jsonl}}
+  good: {model: {kind: answers, path: good.jsonl}}
+  bad: {model: {kind: answers, path: bad.jsonl}}
+judges: {exact_match: {}}
+gate:
+  baseline: base
+  rules: [{metric: exact_match, no_worse_by: 0.1}, {coverage: 0.98}]
+"""
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A folder with a suite and a store of two runs: in the second, `bad` is worse and `good` equal."""
+    (tmp_path / "suite.yaml").write_text(SUITE)
+    for name in ("rows", "base", "good", "bad"):
+        (tmp_path / f"{name}.jsonl").write_text('{"question": "q", "answer": "a"}\n')
+    store_run(tmp_path, "r1", "2026-01-01T00:00:00Z", {"base": 60, "good": 30, "bad": 60})
+    store_run(tmp_path, "r2", "2026-01-02T00:00:00Z", {"base": 60, "good": 60, "bad": 20})
+    return tmp_path
+
+
+def store_run(folder, run_id, started, right, judge="j1", unscored=0):
+    """Writes a run of 100 samples in which each candidate has so many answers right, and the last ones unscored."""
+    run = Run(
+        id=run_id, key=run_id, suite="tiny", suite_version=1, suite_sha="s", data_sha="d", status="complete",
+        started=started, finished=started, seconds=1.0, candidates={name: name for name in right},
+        metrics=(Metric(name="exact_match"),), judges={"exact_match": judge},
+    )  # fmt: skip
+    samples = [Sample(id=f"s{i:03d}", split="test", input="q") for i in range(100)]
+    failure = Failure(kind="no_answer", message="none")
+    judgements = [
+        Judgement(id=s.id, metric="exact_match", candidate=name, key=f"{run_id}{name}{i}",
+                  score=None if i >= 100 - unscored else float(i < count),
+                  error=failure if i >= 100 - unscored else None)
+        for name, count in right.items() for i, s in enumerate(samples)
+    ]  # fmt: skip
+    with Store.open(Home(folder / "home")) as store:
+        store.write_run(run, samples=samples, answers=[], judgements=judgements, trainings=[])
+
+
+def typed(verb, *arguments):
+    """Runs a verb as the command line does."""
+    app = typer.Typer()
+    app.command()(verb)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "120"})
+
+
+def test_the_exit_status_and_every_file_tell_the_same(home):
+    """One candidate fails, one is equal: exit 1, and the JSON, JUnit and Markdown files say so too."""
+    files = {kind: home / "out" / f"verdict.{kind}" for kind in ("json", "junit", "summary")}
+    options = [part for kind, file in files.items() for part in (f"--{kind}", file)]
+    done = typed(gate, home / "suite.yaml", "--home", home / "home", *options)
+    assert done.exit_code == 1
+    read = json.loads(files["json"].read_text())
+    assert (read["outcome"], read["exit_status"]) == ("fail", 1)
+    assert [(v["candidate"], v["outcome"], v["run"]) for v in read["verdicts"]] == [
+        ("good", "pass", "r2"), ("bad", "fail", "r2"),
+    ]  # fmt: skip
+    assert ElementTree.parse(files["junit"]).getroot().attrib["failures"] == "1"
+    assert files["summary"].read_text().startswith("## muster: FAIL (exit status 1)")
+    assert "FAIL (exit status 1)  bad against base" in done.output
+    assert "PASS (exit status 0)  good against base" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [(["--candidate", "good"], 0), (["--candidate", "bad"], 1), (["--run", "r1", "--candidate", "good"], 1),
+     (["--run", "r1", "--candidate", "bad"], 0), (["--candidate", "good", "--baseline", "r1:base"], 0),
+     (["--candidate", "bad", "--baseline", "r1"], 1)],
+)  # fmt: skip
+def test_run_candidate_and_baseline_can_be_chosen(home, arguments, status):
+    """An older run is another verdict; the baseline may stand in another run, named or of the candidate's name."""
+    assert typed(gate, home / "suite.yaml", "--home", home / "home", *arguments).exit_code == status
+
+
+def test_inconclusive_blocks_or_warns(home):
+    """Half of the answers lacking: coverage aside, nothing can be shown; `warn` keeps the word and drops the status."""
+    store_run(home, "r3", "2026-01-03T00:00:00Z", {"base": 60, "good": 60}, unscored=20)
+    suite = home / "suite.yaml"
+    suite.write_text(SUITE.replace(", {coverage: 0.98}", ""))
+    blocked, warned = (
+        typed(gate, suite, "--home", home / "home", "--inconclusive", mode, "--json", home / f"{mode}.json")
+        for mode in ("block", "warn")
+    )
+    assert (blocked.exit_code, warned.exit_code) == (3, 0)
+    assert "INCONCLUSIVE (exit status 0, a warning)" in warned.output
+    read = json.loads((home / "warn.json").read_text())
+    assert (read["outcome"], read["exit_status"]) == ("inconclusive", 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--run", "r9"], "r9"), (["--candidate", "lora"], "'candidate' must be one of the run's"),
+     (["--candidate", "good", "--baseline", "r1:nobody"], "nobody")],
+)  # fmt: skip
+def test_wrong_names_are_user_errors(home, arguments, message):
+    """One line with the value: exit status 2."""
+    done = typed(gate, home / "suite.yaml", "--home", home / "home", *arguments)
+    assert isinstance(done.exception, UserError)
+    assert message in str(done.exception)
+    assert "\n" not in str(done.exception)
+
+
+def test_a_baseline_of_another_judge_is_refused(home):
+    """Scores of different judges are no pair."""
+    store_run(home, "r0", "2025-01-01T00:00:00Z", {"base": 50}, judge="j0")
+    done = typed(gate, home / "suite.yaml", "--home", home / "home", "--baseline", "r0:base", "--candidate", "good")
+    assert isinstance(done.exception, UserError)
+    assert "exact_match" in str(done.exception)
+
+
+def test_a_file_without_a_verdict_is_not_written(tmp_path):
+    """What an earlier gate left must not be taken for this one's."""
+    with pytest.raises(NothingEvaluatedError, match="no verdict"):
+        write_surfaces([], json=tmp_path / "verdict.json", junit=None, summary=None)
+    write_surfaces([], json=None, junit=None, summary=None)
+
+
+def test_compare_shows_difference_and_flips(home):
+    """Two candidates of the latest run: difference, interval, counts, and the samples that flipped."""
+    done = typed(compare, "bad", "base", "--home", home / "home", "--flips", 3)
+    assert done.exit_code == 0
+    assert "bad against base on test" in done.output
+    for text in ("-0.400", "0/60/40", "n 100, 0 unscored", "worse", "s020", "s022"):
+        assert text in done.output
+    assert "s023" not in done.output
+
+
+def test_compare_pairs_two_runs_by_candidate(home):
+    """Two runs: every candidate they share, each against itself."""
+    done = typed(compare, "r2", "r1", "--home", home / "home", "--flips", 0)
+    assert done.exit_code == 0
+    for text in ("r2:base against r1:base", "r2:good against r1:good", "+0.300", "-0.400", "not told apart"):
+        assert text in done.output
+
+
+@pytest.mark.parametrize(
+    "arguments", [["base", "lora"], ["base", "good", "--metric", "bleu"], ["base", "good", "--confidence", "95"]]
+)
+def test_compare_names_what_it_does_not_know(home, arguments):
+    """Unknown candidates, metrics and confidences are user errors."""
+    assert isinstance(typed(compare, *arguments, "--home", home / "home").exception, UserError)
+
+
+def test_gating_loads_no_model_stack(home):
+    """No torch, transformers, peft, trl, datasets or openai in a whole `muster gate`."""
+    code = f"""
+import sys
+from pathlib import Path
+import typer
+from harness.cli.gate import gate
+try:
+    gate({str(home / "suite.yaml")!r}, candidate=["good"], home=Path({str(home / "home")!r}))
+except typer.Exit as done:
+    assert done.exit_code == 0
+heavy = {{"torch", "transformers", "peft", "trl", "datasets", "openai", "sklearn"}} & set(sys.modules)
+sys.exit(" ".join(sorted(heavy)) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,73 @@
+"""`muster score`: line in, line out, in order; nulls with reasons; options from the command line."""
+
+import json
+
+import pytest
+import typer
+
+from harness.cli.score import judge_spec, score
+from harness.errors import UserError
+
+
+def scored(tmp_path, lines, judge="token_f1", **options):
+    """The exit status and the lines that `muster score` writes."""
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(typer.Exit) as exit_:
+        score(judge, input=source, output=out, **options)
+    return exit_.value.exit_code, [json.loads(line) for line in out.read_text().splitlines()]
+
+
+def test_lines_come_out_in_order_with_the_ids_they_had(tmp_path):
+    """Ids keep their type; any one of several references will do; score is null exactly where error is not."""
+    status, lines = scored(
+        tmp_path,
+        [
+            {"id": 7, "reference": ["no", "The cat"], "answer": "cat"},
+            {"id": "b", "answer": "x"},
+            {"reference": "x", "answer": None},
+            {"id": "d", "reference": "a b", "answer": ""},
+        ],
+    )
+    assert status == 0
+    assert [line["id"] for line in lines] == [7, "b", 3, "d"]
+    assert [line["score"] for line in lines] == [1.0, None, None, 0.0]
+    assert [line["error"]["kind"] if line["error"] else None for line in lines] == [
+        None,
+        "missing_input",
+        "no_answer",
+        None,
+    ]
+    assert {line["metric"] for line in lines} == {"token_f1"}
+
+
+def test_options_are_set_on_the_command_line(tmp_path):
+    """A pattern is text, whatever YAML would make of it."""
+    status, lines = scored(tmp_path, [{"id": 1, "answer": "yes: 12"}], judge="regex", set=["pattern=yes: [0-9]+"])
+    assert (status, lines[0]["score"]) == (0, 1.0)
+
+
+def test_nested_options_and_lists():
+    """The contract's own example: criteria, a scale, and a model's parts."""
+    _, spec = judge_spec(
+        "geval",
+        None,
+        ["criteria=Is it kind, and brief?", "scale=1,5", "model.kind=openai", "model.name=m", "samples=5"],
+    )
+    assert (spec.criteria, spec.scale, spec.model.name, spec.samples) == ("Is it kind, and brief?", (1, 5), "m", 5)
+
+
+@pytest.mark.parametrize(
+    ("judge", "settings", "said"),
+    [
+        ("corectness", [], "did you mean 'correctness'"),
+        ("regex", [], "pattern"),
+        ("regex", ["pattern=("], "regular expression"),
+        ("correctness", ["direction=sideways"], "direction"),
+        ("correctness", ["direction"], "key=value"),
+    ],
+)
+def test_wrong_options_are_named(judge, settings, said):
+    """One line says which option is wrong."""
+    with pytest.raises(UserError, match=said):
+        judge_spec(judge, None, settings)
