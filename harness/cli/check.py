@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from harness.deciding.power import Spread
     from harness.running.plan import Plan
 
 
@@ -31,7 +32,7 @@ def check(
     announce(plan, console)
     show_candidates(plan, home / "adapters", console)
     show_overlaps(plan, console)
-    show_power(plan, console)
+    show_power(plan, home, console)
     console.print(f"\n  no mistakes. next: muster run {suite}", highlight=False)
 
 
@@ -84,8 +85,8 @@ def show_overlaps(plan: Plan, console: Console) -> None:
         console.print("  contamination: no training row stands in an evaluation split", highlight=False)
 
 
-def show_power(plan: Plan, console: Console) -> None:
-    """What each rule of the gate can detect with these samples."""
+def show_power(plan: Plan, home: Path, console: Console) -> None:
+    """What each rule of the gate can detect with these samples, by the spread of the suite's last run where there is one."""
     from harness.cli.gate import default_split
     from harness.deciding.power import power_plan
 
@@ -98,6 +99,31 @@ def show_power(plan: Plan, console: Console) -> None:
     binary = [name for name, judge in plan.loaded.suite.judges.items()
               if judge.kind in ("exact_match", "regex", "json_schema")]  # fmt: skip
     for line in power_plan(
-        gate, sizes, clusters=clusters, binary=binary, default_split=default_split(plan.loaded.suite)
+        gate,
+        sizes,
+        clusters=clusters,
+        binary=binary,
+        default_split=default_split(plan.loaded.suite),
+        spreads=last_spreads(plan, home),
     ):
         console.print(f"  {line.message}", highlight=False, style=None if line.enough else "yellow")
+
+
+def last_spreads(plan: Plan, home: Path) -> dict[str, Spread]:
+    """Spreads of each metric in the newest complete run of this suite; empty where the home holds none."""
+    from harness.cli.gate import default_split
+    from harness.deciding.power import spreads_of
+    from harness.deciding.scores import Scores
+    from harness.store import Home, Store
+
+    suite = plan.loaded.suite
+    if suite.gate is None or not Home(home).store.is_file():
+        return {}
+    with Store.open(Home(home), read_only=True) as store:
+        run = next((r for r in store.runs() if r.suite == suite.suite and r.status == "complete"), None)
+        scores = Scores.from_rows(store.scores(run.id)) if run is not None else None
+    split = default_split(suite)
+    if run is None or scores is None or split is None or split not in scores.splits:
+        return {}
+    baseline = suite.gate.baseline if suite.gate.baseline in run.candidates else None
+    return spreads_of(scores, run.metrics, split, baseline, list(run.candidates))

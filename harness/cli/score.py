@@ -136,24 +136,22 @@ def read_cases(rows: Rows) -> tuple[list[Any], list[Case]]:
     ids: list[Any] = []
     cases: list[Case] = []
     for row in rows.rows:
-        values = row.values
-        identity = values.get("id", row.number)
-        texts = {name: as_texts(values.get(name)) for name in ("reference", "context", "samples")}
-        for name, value in (
-            *texts.items(),
-            ("answer", as_text(values.get("answer"))),
-            ("input", as_text(values.get("input"))),
-        ):
+        read = {name: as_text(row.values.get(name)) for name in ("answer", "input")}
+        read |= {name: as_texts(row.values.get(name)) for name in ("reference", "context", "samples")}
+        for name, value in read.items():
             if value is WRONG:
-                mistakes.add(f"{rows.place(row)}: '{name}' must be text (got {values[name]!r:.80})")
-        ids.append(identity)
-        if WRONG not in (*texts.values(), as_text(values.get("answer")), as_text(values.get("input"))):
-            cases.append(
-                Case(
-                    id=str(identity), answer=as_text(values.get("answer")), input=as_text(values.get("input")),
-                    references=texts["reference"], contexts=texts["context"], samples=texts["samples"],
-                )
-            )  # fmt: skip
+                mistakes.add(f"{rows.place(row)}: '{name}' must be text (got {row.values[name]!r:.80})")
+        ids.append(row.values.get("id", row.number))
+        cases.append(
+            Case(
+                id=str(ids[-1]),
+                answer=read["answer"],
+                input=read["input"],
+                references=read["reference"],
+                contexts=read["context"],
+                samples=read["samples"],
+            )
+        )
     mistakes.raise_any()
     return ids, cases
 

@@ -54,6 +54,7 @@ def test_the_second_run_computes_nothing(project):
     assert time.monotonic() - began < 60
     assert project.rows_of() == before
     assert "up to date" in printed
+    assert "in an earlier run" in project.muster("check", "suite.yaml")  # power is told by the spread that was measured
 
 
 def test_a_new_judge_only_judges(project):
