@@ -118,6 +118,17 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Likelihood:
+    """How likely a candidate finds a text as its answer to a sample's prompt."""
+
+    text: str
+    log_likelihood: float
+    """Natural log of P(text | prompt), summed over the text's tokens; what ends the turn is not part of it."""
+    tokens: int
+    """Tokens of the text, at least 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """What a judge sees of one answer; also one input line of `muster score`."""
 
@@ -128,11 +139,32 @@ class Case:
     contexts: tuple[str, ...] = ()
     samples: tuple[str, ...] = ()
     """Further sampled answers to the same input, for self-consistency."""
+    retrieved: tuple[str, ...] = ()
+    """Passages that the candidate retrieved and answered from; `contexts` are the data's own."""
+    likelihoods: tuple[Likelihood, ...] = ()
+    """What a judge asked for in `Needs.likelihoods`, in that order."""
 
     @property
     def sha(self) -> str:
-        """The content a judge may look at, hashed: the id is left out, so equal content is judged once."""
-        return fingerprint([self.answer, self.input, self.references, self.contexts, self.samples])
+        """The content a judge may look at, hashed: the id is left out, so equal content is judged once.
+
+        Of likelihoods the texts count, not the values, whose last digits depend on the machine: who found them likely is
+        in the key that the runner makes.
+        """
+        likely = [likelihood.text for likelihood in self.likelihoods]
+        return fingerprint(
+            [self.answer, self.input, self.references, self.contexts, self.samples, self.retrieved, likely]
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a judge wants to know of the candidate beyond its answer to one sample; the runner fills it into `Case`."""
+
+    samples: int = 0
+    """Further answers, drawn at temperature 1, each with a seed of its own: `Case.samples`."""
+    likelihoods: tuple[str, ...] = ()
+    """Texts whose likelihood as the answer is wanted: `Case.likelihoods`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -412,6 +444,18 @@ class Judge(Protocol):
 
     def judge(self, cases: Sequence[Case]) -> list[Judgement]:
         """One judgement a case, in order. A case it cannot judge gets score None and an error; it raises for none."""
+        ...
+
+
+@runtime_checkable
+class Inquirer(Protocol):
+    """A judge that wants more of the candidate than its answer."""
+
+    def needs(self, sample: Sample) -> Needs | Failure:
+        """What the runner gathers for the sample before it calls `judge`.
+
+        A Failure where the sample lacks what the judge cannot do without: then its cases are unscored with it.
+        """
         ...
 
 

@@ -57,7 +57,7 @@ class JudgeBuilder:
             case HallucinationSpec():
                 from judges.hallucination import HallucinationJudge
 
-                return HallucinationJudge(name, self._entailer(spec.model))
+                return HallucinationJudge(name, self._entailer(spec.model), samples=spec.samples)
             case RelevancySpec():
                 from judges.relevancy import RelevancyJudge
 

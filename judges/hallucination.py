@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.records import Case, Failure, Judgement, Metric, fingerprint
+from harness.records import Case, Failure, Judgement, Metric, Needs, Sample, fingerprint
 from judges.judging import Scored, judge_each
 from judges.nli import Entailer, Entailment
 from judges.sentences import split_sentences
@@ -25,9 +25,14 @@ VERSION = 1
 class HallucinationJudge:
     """Ungrounded share of the answer in [0, 1], lower is better."""
 
-    def __init__(self, name: str, entailer: Entailer) -> None:
+    def __init__(self, name: str, entailer: Entailer, *, samples: int = 5) -> None:
         self.metric = Metric(name=name, direction="lower")
         self._entailer = entailer
+        self._samples = samples
+
+    def needs(self, sample: Sample) -> Needs:
+        """Further answers where there is nothing else to hold the answer against."""
+        return Needs() if sample.contexts or sample.references else Needs(samples=self._samples)
 
     @property
     def fingerprint(self) -> str:

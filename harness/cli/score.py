@@ -20,7 +20,9 @@ CHUNK = 128
 
 def score(
     judge: Annotated[str, typer.Argument(help="A kind of judge, or the name of a judge in the suite.")],
-    input: Annotated[Path, typer.Option(help="Lines of {id, input, reference, context, answer}.")],
+    input: Annotated[
+        Path, typer.Option(help="Lines of {id, input, reference, context, answer}; samples and retrieved where needed.")
+    ],
     output: Annotated[Path, typer.Option(help="Lines of {id, metric, score, label, evidence, error}.")],
     suite: Annotated[str | None, typer.Option(help="A suite that declares the judge.")] = None,
     set: Annotated[
@@ -137,7 +139,7 @@ def read_cases(rows: Rows) -> tuple[list[Any], list[Case]]:
     cases: list[Case] = []
     for row in rows.rows:
         read = {name: as_text(row.values.get(name)) for name in ("answer", "input")}
-        read |= {name: as_texts(row.values.get(name)) for name in ("reference", "context", "samples")}
+        read |= {name: as_texts(row.values.get(name)) for name in ("reference", "context", "samples", "retrieved")}
         for name, value in read.items():
             if value is WRONG:
                 mistakes.add(f"{rows.place(row)}: '{name}' must be text (got {row.values[name]!r:.80})")
@@ -150,6 +152,7 @@ def read_cases(rows: Rows) -> tuple[list[Any], list[Case]]:
                 references=read["reference"],
                 contexts=read["context"],
                 samples=read["samples"],
+                retrieved=read["retrieved"],
             )
         )
     mistakes.raise_any()

@@ -112,10 +112,10 @@ def judge(
 
 
 def case_of(sample: Sample, answer: Answer) -> Case:
-    """What a judge sees of an answer: the data's own context, not what the candidate retrieved."""
+    """What a judge sees of an answer. What the candidate retrieved stands apart from the data's own context."""
     return Case(
         id=sample.id, answer=answer.completion.text, input=sample.input,
-        references=sample.references, contexts=sample.contexts,
+        references=sample.references, contexts=sample.contexts, retrieved=answer.contexts,
     )  # fmt: skip
 
 

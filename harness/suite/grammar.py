@@ -361,6 +361,8 @@ class HallucinationSpec(JudgeSpec):
 
     kind: Literal["hallucination"] = "hallucination"
     model: str = "embedded:nli"
+    samples: Annotated[int, Field(ge=1, le=100)] = 5
+    """Further answers drawn of the candidate, and held against its answer, where a sample has neither context nor reference."""
 
 
 class RelevancySpec(JudgeSpec):
