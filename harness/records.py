@@ -357,6 +357,17 @@ class ChoiceScorer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyToken:
+    """One token of a drawn reply, and what could have stood in its place."""
+
+    text: str
+    logprob: float
+    """Natural log of its probability, given the tokens before it."""
+    alternatives: tuple[tuple[str, float], ...]
+    """The likeliest texts for this place, itself among them as a rule, with their natural-log probabilities; at most 20."""
+
+
 @runtime_checkable
 class ScoreSampler(Protocol):
     """A model behind an endpoint, asked for one short reply such as a score. Both methods raise ModelError when it fails."""
@@ -364,15 +375,17 @@ class ScoreSampler(Protocol):
     @property
     def key(self) -> str: ...
 
-    def top_logprobs(self, messages: Sequence[Message]) -> list[tuple[str, float]] | None:
-        """The first reply token's alternatives with their natural-log probabilities before temperature, at most 20.
+    def reply_tokens(
+        self, messages: Sequence[Message], *, temperature: float, max_new_tokens: int
+    ) -> list[ReplyToken] | None:
+        """The tokens of one reply drawn at this temperature and top_p 1, in order; at least one.
 
         None where the endpoint gives no logprobs (asked once, remembered).
         """
         ...
 
     def sample(self, messages: Sequence[Message], *, n: int, temperature: float, max_new_tokens: int) -> list[str]:
-        """`n` independent replies; fewer where the endpoint returned fewer."""
+        """`n` independent replies at top_p 1; fewer where the endpoint returned fewer."""
         ...
 
 

@@ -126,9 +126,9 @@ class EndpointScores:
     def _one(self, messages: tuple[Message, ...]) -> tuple[float, dict[str, Any]] | Failure:
         try:
             if self.mode == "topk":
-                alternatives = self._sampler.top_logprobs(messages)
-                if alternatives is not None:
-                    return self._from_logprobs(alternatives)
+                tokens = self._sampler.reply_tokens(messages, temperature=1.0, max_new_tokens=1)
+                if tokens is not None:
+                    return self._from_logprobs(tokens[0].alternatives)
                 if self._wanted == "topk":
                     return Failure(kind="no_logprobs", message="the endpoint gives no logprobs; use mode 'sampled'")
                 self.mode = "sampled"  # remembered: one endpoint, one mode
@@ -136,7 +136,7 @@ class EndpointScores:
         except ModelError as error:
             return Failure(kind="judge_unreachable", message=str(error))
 
-    def _from_logprobs(self, alternatives: list[tuple[str, float]]) -> tuple[float, dict[str, Any]] | Failure:
+    def _from_logprobs(self, alternatives: Sequence[tuple[str, float]]) -> tuple[float, dict[str, Any]] | Failure:
         masses: dict[str, float] = {}
         for token, logprob in alternatives:
             score = read_score(token, self._scale)

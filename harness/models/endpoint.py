@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import ModelError, UserError
-from harness.records import Completion, Failure, GenerationSettings, Message, Prompt, fingerprint
+from harness.records import Completion, Failure, GenerationSettings, Message, Prompt, ReplyToken, fingerprint
 
 if TYPE_CHECKING:
     import openai
@@ -144,22 +144,23 @@ class EndpointModel:
 
     # -------------------------------------------------------------------------------------------------- ScoreSampler
 
-    def top_logprobs(self, messages: Sequence[Message]) -> list[tuple[str, float]] | None:
-        """The first reply token's alternatives with natural-log probabilities, at most 20; None where there are none.
+    def reply_tokens(
+        self, messages: Sequence[Message], *, temperature: float, max_new_tokens: int
+    ) -> list[ReplyToken] | None:
+        """The tokens of one drawn reply, each with at most 20 alternatives; None where the endpoint gives no logprobs.
 
-        Asked at temperature 1 and top_p 1, where it makes no difference whether a server reports probabilities before
-        or after them. May be called from several threads. Raises ModelError when the endpoint fails.
+        May be called from several threads. Raises ModelError when the endpoint fails.
         """
         if not self._gives_logprobs:
             return None
-        options = {"temperature": 1.0, "top_p": 1.0, "logprobs": True, "top_logprobs": TOP_LOGPROBS, "limit": 1}
-        reply = self._ask(messages, options, threading.Event())
+        options = {"temperature": temperature, "top_p": 1.0, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        reply = self._ask(messages, {**options, "limit": max_new_tokens}, threading.Event())
         if isinstance(reply, Failure):
             if reply.kind in ("bad_request", "not_authorised") and "logprob" in reply.message.lower():
                 self._gives_logprobs = False
                 return None
             raise ModelError(f"endpoint model '{self.name}': {reply.message}")
-        found = _first_alternatives(reply.choices[0])
+        found = _reply_tokens(reply.choices[0])
         if found is None:
             self._gives_logprobs = False
         return found
@@ -170,7 +171,7 @@ class EndpointModel:
         Draws without a text (filtered, empty) are left out. May be called from several threads. Raises ModelError when
         the endpoint fails before the first draw.
         """
-        options = {"temperature": temperature, "limit": max_new_tokens}
+        options = {"temperature": temperature, "top_p": 1.0, "limit": max_new_tokens}
         texts: list[str] = []
         asked, wanted = 0, n
         while asked < n:
@@ -370,11 +371,18 @@ def _count(usage: Any, name: str) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _first_alternatives(choice: Any) -> list[tuple[str, float]] | None:
+def _reply_tokens(choice: Any) -> list[ReplyToken] | None:
     content = getattr(getattr(choice, "logprobs", None), "content", None)
     if not content or not content[0].top_logprobs:
         return None
-    return [(str(entry.token), float(entry.logprob)) for entry in content[0].top_logprobs]
+    return [
+        ReplyToken(
+            text=str(entry.token),
+            logprob=float(entry.logprob),
+            alternatives=tuple((str(other.token), float(other.logprob)) for other in entry.top_logprobs or ()),
+        )
+        for entry in content
+    ]
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from harness.errors import ModelError, UserError
-from harness.records import Case, Completion
+from harness.records import Case, Completion, ReplyToken
 from harness.suite.grammar import GEvalSpec
 from judges.geval import EndpointScores, ExactScores, GEvalJudge, build_geval, fill, read_score, write_steps
 
@@ -33,11 +33,14 @@ class Endpoint:
     def __init__(self, logprobs=None, replies=(), error=None):
         self.logprobs, self.replies, self.error, self.asked = logprobs, list(replies), error, 0
 
-    def top_logprobs(self, messages):
+    def reply_tokens(self, messages, *, temperature, max_new_tokens):
         self.asked += 1
         if self.error:
             raise self.error
-        return None if self.logprobs is None else [(t, math.log(p)) for t, p in self.logprobs]
+        if self.logprobs is None:
+            return None
+        found = tuple((t, math.log(p)) for t, p in self.logprobs)
+        return [ReplyToken(text=found[0][0], logprob=found[0][1], alternatives=found)]
 
     def sample(self, messages, *, n, temperature, max_new_tokens):
         assert (n, temperature) == (len(self.replies), 1.0)

@@ -249,12 +249,13 @@ def test_newer_name_of_the_limit_is_learnt(endpoint):
 # --------------------------------------------------------------------------------------------------------- score tokens
 
 
-def test_top_logprobs_are_the_first_tokens(endpoint):
-    """Alternatives come with natural logs, asked for one token at temperature 1 and top_p 1, 20 at most."""
+def test_reply_tokens_come_with_their_alternatives(endpoint):
+    """Natural logs, at the temperature asked for and top_p 1, 20 alternatives at most."""
     endpoint.default = reply("4", logprobs=[("4", -0.2), (" 5", -1.9)])
-    assert client(endpoint).top_logprobs(TURN) == [("4", -0.2), (" 5", -1.9)]
+    [token] = client(endpoint).reply_tokens(TURN, temperature=1.0, max_new_tokens=3)
+    assert (token.text, token.logprob, token.alternatives) == ("4", -0.2, (("4", -0.2), (" 5", -1.9)))
     [sent] = endpoint.requests
-    assert (sent["logprobs"], sent["top_logprobs"], sent["max_tokens"]) == (True, 20, 1)
+    assert (sent["logprobs"], sent["top_logprobs"], sent["max_tokens"]) == (True, 20, 3)
     assert (sent["temperature"], sent["top_p"]) == (1.0, 1.0)
 
 
@@ -270,8 +271,8 @@ def test_no_logprobs_is_remembered(endpoint, step):
     """An endpoint that gives none is asked once."""
     endpoint.default = step
     model = client(endpoint)
-    assert model.top_logprobs(TURN) is None
-    assert model.top_logprobs(TURN) is None
+    assert model.reply_tokens(TURN, temperature=1.0, max_new_tokens=3) is None
+    assert model.reply_tokens(TURN, temperature=1.0, max_new_tokens=3) is None
     assert len(endpoint.requests) == 1
 
 
@@ -294,7 +295,7 @@ def test_sampler_raises_when_the_endpoint_fails(endpoint):
     endpoint.default = status(401, "bad key")
     model = client(endpoint)
     with pytest.raises(ModelError, match="'m': HTTP 401"):
-        model.top_logprobs(TURN)
+        model.reply_tokens(TURN, temperature=1.0, max_new_tokens=3)
     with pytest.raises(ModelError, match="'m': HTTP 401"):
         model.sample(TURN, n=3, temperature=1.0, max_new_tokens=4)
 
