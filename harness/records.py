@@ -391,14 +391,14 @@ class ScoreSampler(Protocol):
 
 @runtime_checkable
 class PairClassifier(Protocol):
-    """An NLI model: P(label | premise, hypothesis), labels read from the checkpoint."""
+    """A classifier of two texts, above all an NLI model: P(label | premise, hypothesis), labels read from the checkpoint."""
 
     @property
     def key(self) -> str: ...
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Among entailment, neutral, contradiction, not_entailment; the order of `probabilities`."""
+        """The order of `probabilities`; of an NLI model among entailment, neutral, contradiction, not_entailment."""
         ...
 
     @property
@@ -478,7 +478,9 @@ class Models(Protocol):
     Every method raises `errors.ModelError` (cannot be loaded or reached) or `errors.UserError` (not such a model).
     """
 
-    def pair_classifier(self, name: str) -> PairClassifier: ...
+    def pair_classifier(self, name: str, *, nli: bool = True) -> PairClassifier:
+        """An NLI model; with `nli` False any classifier of two texts, such as a reranker, with its own labels."""
+        ...
 
     def text_classifier(self, name: str) -> TextClassifier: ...
 

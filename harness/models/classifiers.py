@@ -17,7 +17,17 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from harness.errors import UserError
 from harness.models.embedded import is_embedded, resolve, verify_manifest
 from harness.models.identity import MODEL_FILES, base_fingerprint, find_folder
-from harness.models.judge_files import JUDGE_FILE, MAX_TOKENS, embedder_key, read_json, read_judge_files
+from harness.models.judge_files import (
+    ADAPTER_CONFIG,
+    ADAPTER_FILE,
+    DELTA_FILE,
+    HEAD_FILE,
+    JUDGE_FILE,
+    MAX_TOKENS,
+    embedder_key,
+    read_json,
+    read_judge_files,
+)
 from harness.records import Embedder, PairClassifier, TextClassifier, fingerprint
 
 if TYPE_CHECKING:
@@ -26,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["load_embedder", "load_pair_classifier", "load_text_classifier", "shared_encoder"]
 
 ENCODER = "embedded:minilm"
-FETCHED = (*MODEL_FILES, "adapter_config.json", "adapter_model.safetensors", "head.safetensors", JUDGE_FILE, "*.md")
+FETCHED = (*MODEL_FILES, ADAPTER_CONFIG, ADAPTER_FILE, DELTA_FILE, HEAD_FILE, JUDGE_FILE, "*.md")
 """Files of a classifier, or of a judge adapter, to take from the Hub."""
 DEFAULT_MAX_TOKENS = 512
 NLI_NAMES = {
@@ -95,17 +105,24 @@ def shared_encoder() -> MiniLM:
     return MiniLM(resolve(ENCODER))
 
 
-def load_pair_classifier(name: str, root: Path) -> PairClassifier:
-    """An NLI model: `embedded:nli`, a folder below `root` (a checkpoint, or of `muster train-judge`), or a Hub name.
+def load_pair_classifier(name: str, root: Path, *, nli: bool = True) -> PairClassifier:
+    """A model of two texts: `embedded:nli`, a folder below `root` (a checkpoint, or of `muster train-judge`), or a Hub name.
 
-    Raises ModelError when it cannot be found or is damaged, UserError when it is no NLI model or hides its labels.
+    With `nli` the labels are in muster's words for entailment; without, they are the model's own, and any classifier of
+    pairs will do (a reranker with one logit has one label, whose probability is its sigmoid).
+
+    Raises ModelError when it cannot be found or is damaged, UserError when it is no such model or hides its labels.
     """
     folder = _find(name, root)
     if not (folder / JUDGE_FILE).is_file():
-        return _checkpoint(folder, name, nli=True)
+        return _checkpoint(folder, name, nli=nli)
     files = read_judge_files(folder, encoder=resolve(ENCODER))
-    if files.kind != "nli":
+    if nli and files.kind != "nli":
         raise UserError(f"model '{name}' must be a judge adapter of kind nli (got {files.kind}). Name another one.")
+    if not files.pair:
+        raise UserError(
+            f"model '{name}' must be a judge adapter for two texts (got one for one text). Name another one."
+        )
     return LazyClassifier[tuple[str, str]](
         key=files.key,
         labels=files.labels,
@@ -120,8 +137,10 @@ def load_text_classifier(name: str, root: Path) -> TextClassifier:
     if not (folder / JUDGE_FILE).is_file():
         return _checkpoint(folder, name, nli=False)
     files = read_judge_files(folder, encoder=resolve(ENCODER))
-    if files.kind == "nli":
-        raise UserError(f"model '{name}' must be a judge adapter for one text (got kind nli). Name another one.")
+    if files.pair:
+        raise UserError(
+            f"model '{name}' must be a judge adapter for one text (got kind {files.kind} for two). Name another one."
+        )
     return LazyClassifier[str](
         key=files.key,
         labels=files.labels,

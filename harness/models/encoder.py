@@ -1,4 +1,4 @@
-"""The one MiniLM encoder: embeddings, and judge adapters (LoRA and head) switched on the same base weights.
+"""The one MiniLM encoder: embeddings, and judge adapters (what training changed, and a head) on the same base weights.
 
 The base is loaded once, in float32. An attached adapter is kept as merged copies of the weights it changes, 42 MB each,
 and a forward pass is given one set: no adapter is left switched on, so none can leak from one judge into the next. The
@@ -12,7 +12,7 @@ last hidden states, length 1. Nothing here knows what a judge does with the numb
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,10 @@ from torch.func import functional_call
 from transformers import BertConfig, BertModel
 
 from harness.errors import ModelError, UserError
+from harness.models.deltas import unpack_deltas
 from harness.models.judge_files import (
     ADAPTER_FILE,
+    DELTA_FILE,
     HEAD_FILE,
     MAX_TOKENS,
     JudgeFiles,
@@ -45,6 +47,7 @@ __all__ = [
     "MiniLM",
     "TokenizedText",
     "build_head",
+    "changed_weights",
     "load_bert",
     "load_tokenizer",
     "pool",
@@ -178,6 +181,26 @@ class _Adapter:
     head: Head
 
 
+def changed_weights(base: Mapping[str, Tensor], files: JudgeFiles) -> dict[str, Tensor]:
+    """The encoder's parameters that an adapter changes, merged: base plus scale times B·A (Hu et al. 2021, section 4.1),
+    or base plus the kept change where the whole encoder was trained.
+
+    Raises OSError, SafetensorError, KeyError or ValueError when the file is damaged or does not fit the base.
+    """
+    if files.method == "full":
+        return unpack_deltas(base, load_file(files.folder / DELTA_FILE))
+    tensors = {name: tensor.float() for name, tensor in load_file(files.folder / ADAPTER_FILE).items()}
+    prefix, end = "base_model.model.", ".lora_A.weight"
+    names = [name.removeprefix(prefix).removesuffix(end) for name in tensors if name.endswith(end)]
+    if len(tensors) != 2 * len(names):
+        raise ValueError("it holds tensors that are not LoRA pairs")
+    return {
+        f"{name}.weight": base[f"{name}.weight"].detach()
+        + files.scale * tensors[f"{prefix}{name}.lora_B.weight"] @ tensors[f"{prefix}{name}{end}"]
+        for name in names
+    }
+
+
 class MiniLM:
     """The encoder with its adapters; an Embedder. Build one a process with `MiniLM(folder)`.
 
@@ -221,14 +244,14 @@ class MiniLM:
         return np.stack([found[text] for text in texts])
 
     def pair_classifier(self, folder: Path) -> AdapterPairClassifier:
-        """The NLI adapter of a folder, attached to this encoder (once).
+        """The adapter for two texts (nli, or classification of pairs) of a folder, attached to this encoder (once).
 
-        Raises ModelError when it cannot be read, UserError when it is of another kind.
+        Raises ModelError when it cannot be read, UserError when it reads one text.
         """
         adapter = self._attach(folder)
-        if adapter.files.kind != "nli":
+        if not adapter.files.pair:
             raise UserError(
-                f"{folder.name} must be a judge adapter of kind 'nli' (got kind '{adapter.files.kind}')."
+                f"{folder.name} must be a judge adapter for two texts (got kind '{adapter.files.kind}' for one)."
                 " Train one: muster train-judge --kind nli."
             )
         return AdapterPairClassifier(self, adapter)
@@ -236,12 +259,12 @@ class MiniLM:
     def text_classifier(self, folder: Path) -> AdapterTextClassifier:
         """The classification or score adapter of a folder, attached to this encoder (once).
 
-        Raises ModelError when it cannot be read, UserError when it is of kind nli.
+        Raises ModelError when it cannot be read, UserError when it reads two texts.
         """
         adapter = self._attach(folder)
-        if adapter.files.kind == "nli":
+        if adapter.files.pair:
             raise UserError(
-                f"{folder.name} must be a judge adapter of kind 'classification' or 'score' (got kind 'nli')."
+                f"{folder.name} must be a judge adapter for one text (got kind '{adapter.files.kind}' for two)."
                 " Train one: muster train-judge --kind classification."
             )
         return AdapterTextClassifier(self, adapter)
@@ -260,7 +283,7 @@ class MiniLM:
 
         def classify(ids: Tensor, mask: Tensor, types: Tensor) -> Tensor:
             states = functional_call(self._bert, adapter.weights, kwargs=_arguments(ids, mask, types)).last_hidden_state
-            logits: Tensor = adapter.head(pool(states, mask, types, pair=adapter.files.kind == "nli"))
+            logits: Tensor = adapter.head(pool(states, mask, types, pair=adapter.files.pair))
             return logits.sigmoid() if adapter.files.kind == "score" else logits.softmax(-1)
 
         rows = self._run(tokens, classify)
@@ -293,26 +316,14 @@ class MiniLM:
 
     def _read_adapter(self, folder: Path) -> _Adapter:
         files = read_judge_files(folder, encoder=self._folder)
-        head = build_head(size=self.size, pair=files.kind == "nli", hidden=files.hidden, outputs=len(files.labels))
+        with torch.random.fork_rng(devices=[]):  # the random weights made here are replaced at once
+            head = build_head(size=self.size, pair=files.pair, hidden=files.hidden, outputs=len(files.labels))
         head.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / HEAD_FILE).items()})
-        tensors = {name: tensor.float() for name, tensor in load_file(folder / ADAPTER_FILE).items()}
-        return _Adapter(files=files, weights=self._merge(tensors, scale=files.scale), head=head.eval())
-
-    def _merge(self, tensors: dict[str, Tensor], *, scale: float) -> dict[str, Tensor]:
-        """Base weights plus scale times B·A, for each weight that has a LoRA pair (Hu et al. 2021, section 4.1)."""
-        prefix, end = "base_model.model.", ".lora_A.weight"
-        names = [name.removeprefix(prefix).removesuffix(end) for name in tensors if name.endswith(end)]
-        if len(tensors) != 2 * len(names):
-            raise ValueError("it holds tensors that are not LoRA pairs")
-        return {
-            f"{name}.weight": self._base_weights[f"{name}.weight"].detach()
-            + scale * tensors[f"{prefix}{name}.lora_B.weight"] @ tensors[f"{prefix}{name}{end}"]
-            for name in names
-        }
+        return _Adapter(files=files, weights=changed_weights(self._base_weights, files), head=head.eval())
 
 
 class AdapterPairClassifier:
-    """An NLI adapter on the shared encoder; a PairClassifier."""
+    """An adapter for two texts on the shared encoder; a PairClassifier."""
 
     def __init__(self, encoder: MiniLM, adapter: _Adapter) -> None:
         self._encoder = encoder

@@ -18,22 +18,29 @@ from harness.records import fingerprint
 __all__ = [
     "ADAPTER_CONFIG",
     "ADAPTER_FILE",
+    "DELTA_FILE",
     "HEAD_FILE",
     "JUDGE_FILE",
     "MAX_TOKENS",
     "JudgeFiles",
     "JudgeKind",
+    "JudgeMethod",
     "embedder_key",
     "embedding_tokens",
     "encoder_key",
     "read_json",
     "read_judge_files",
+    "weight_files",
 ]
 
 JudgeKind = Literal["nli", "classification", "score"]
+JudgeMethod = Literal["lora", "full"]
 KINDS = ("nli", "classification", "score")
+METHODS = ("lora", "full")
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_FILE = "adapter_model.safetensors"
+DELTA_FILE = "delta.safetensors"
+"""What whole-encoder training changed, in 8 bits a weight; see `harness.models.deltas`."""
 HEAD_FILE = "head.safetensors"
 JUDGE_FILE = "judge.json"
 MAX_TOKENS = 512
@@ -44,14 +51,18 @@ EMBEDDING_TOKENS = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeFiles:
-    """A judge adapter as its files describe it: `scale` multiplies the LoRA product, `hidden` is the head's width."""
+    """A judge adapter as its files describe it: `hidden` is the head's width, `scale` multiplies the LoRA product."""
 
     folder: Path
     key: str
     kind: JudgeKind
     labels: tuple[str, ...]
     hidden: int
+    method: JudgeMethod
+    pair: bool
+    """Whether it reads two texts: always for nli, for classification where its rows had two."""
     scale: float
+    """1 where the whole encoder was trained."""
 
 
 def read_judge_files(folder: Path, *, encoder: Path) -> JudgeFiles:
@@ -59,27 +70,37 @@ def read_judge_files(folder: Path, *, encoder: Path) -> JudgeFiles:
 
     Raises ModelError when a file is missing or unreadable, or when the adapter was trained on another encoder.
     """
-    judge, lora = read_json(folder / JUDGE_FILE), read_json(folder / ADAPTER_CONFIG)
+    judge = read_json(folder / JUDGE_FILE)
     base = encoder_key(encoder)
     if judge.get("encoder") != base:
         raise ModelError(f"the judge adapter in {folder} was trained on another encoder. Train it again on this one.")
+    kind, method = judge.get("kind"), judge.get("method", "lora")
+    for name, value, known in (("kind", kind, KINDS), ("method", method, METHODS)):
+        if value not in known:
+            raise ModelError(f"{folder / JUDGE_FILE}: '{name}' must be one of {', '.join(known)} (got {value!r}).")
     try:
         labels = tuple(str(label) for label in judge["labels"])
-        hidden, scale = int(judge["hidden"]), float(lora["lora_alpha"]) / float(lora["r"])
-        kind = judge["kind"]
+        hidden = int(judge["hidden"])
+        lora = read_json(folder / ADAPTER_CONFIG) if method == "lora" else {"lora_alpha": 1, "r": 1}
+        scale = float(lora["lora_alpha"]) / float(lora["r"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ModelError(f"the judge adapter in {folder} is not complete ({type(error).__name__}: {error}).") from error
-    if kind not in KINDS:
-        raise ModelError(f"{folder / JUDGE_FILE}: 'kind' must be one of {', '.join(KINDS)} (got {kind!r}).")
-    parts = (JUDGE_FILE, ADAPTER_CONFIG, ADAPTER_FILE, HEAD_FILE)
     return JudgeFiles(
         folder=folder,
-        key=fingerprint([base, *(file_sha256(folder / name) for name in parts)]),
+        key=fingerprint([base, *(file_sha256(folder / name) for name in weight_files(method))]),
         kind=cast(JudgeKind, kind),
         labels=labels,
         hidden=hidden,
+        method=cast(JudgeMethod, method),
+        pair=kind == "nli" or bool(judge.get("pair", False)),
         scale=scale,
     )
+
+
+def weight_files(method: str) -> tuple[str, ...]:
+    """The files that decide an adapter's numbers: they are hashed into its key, and the card is not."""
+    changed = (ADAPTER_CONFIG, ADAPTER_FILE) if method == "lora" else (DELTA_FILE,)
+    return (JUDGE_FILE, *changed, HEAD_FILE)
 
 
 def encoder_key(folder: Path) -> str:

@@ -42,19 +42,19 @@ class ModelRoom:
         self._device = device
         self._locals: dict[tuple[object, ...], LocalModel] = {}
         self._endpoints: dict[OpenAIModel, EndpointModel] = {}
-        self._pairs: dict[str, PairClassifier] = {}
+        self._pairs: dict[tuple[str, bool], PairClassifier] = {}
         self._texts: dict[str, TextClassifier] = {}
         self._embedders: dict[str, Embedder] = {}
 
     # ---------------------------------------------------------------------------------------- models of the encoder
 
-    def pair_classifier(self, name: str) -> PairClassifier:
-        """An NLI model by name."""
+    def pair_classifier(self, name: str, *, nli: bool = True) -> PairClassifier:
+        """A model of two texts by name: one for NLI, or any."""
         from harness.models.classifiers import load_pair_classifier
 
-        if name not in self._pairs:
-            self._pairs[name] = load_pair_classifier(name, self._root)
-        return self._pairs[name]
+        if (name, nli) not in self._pairs:
+            self._pairs[name, nli] = load_pair_classifier(name, self._root, nli=nli)
+        return self._pairs[name, nli]
 
     def text_classifier(self, name: str) -> TextClassifier:
         """A text classifier by name."""

@@ -1,10 +1,11 @@
-"""Trains a judge adapter: a LoRA on the MiniLM encoder with a small head, from labelled rows.
+"""Trains a judge adapter: a LoRA on the MiniLM encoder, or the whole encoder, with a small head, from labelled rows.
 
 Three kinds: `nli` (two texts; entailment, neutral, contradiction, or the binary not_entailment), `classification` (one
-text, any labels) and `score` (one text, a number from 0 to 1). The folder written holds the adapter in peft's format,
-the head, `judge.json`, a CARD.md with what was measured on held-out rows through the saved files, and last of all
-`manifest.json` with the SHA-256 of each file: a folder whose manifest does not hold is an unfinished one. The same
-rows, settings, seed, thread count and library versions give the same weights, byte for byte.
+text, or two in every row; any labels) and `score` (one text, a number from 0 to 1). The folder written holds the LoRA
+in peft's format (or the encoder's change in 8 bits a weight, `harness.models.deltas`), the head, `judge.json`, a
+CARD.md with what was measured on held-out rows through the saved files, and last of all `manifest.json` with the
+SHA-256 of each file: a folder whose manifest does not hold is an unfinished one. The same rows, settings, seed, thread
+count and library versions give the same weights, byte for byte.
 
 It does not know where rows come from, nor which judge will use the adapter.
 """
@@ -28,16 +29,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import BertModel
 
 from harness.errors import TrainingError, UserError
+from harness.models.deltas import pack_deltas
 from harness.models.encoder import (
     Head,
     MiniLM,
     TokenizedText,
     build_head,
+    changed_weights,
     load_bert,
     load_tokenizer,
     pool,
@@ -48,11 +52,15 @@ from harness.models.encoder import (
 from harness.models.judge_files import (
     ADAPTER_CONFIG,
     ADAPTER_FILE,
+    DELTA_FILE,
     HEAD_FILE,
     JUDGE_FILE,
     MAX_TOKENS,
     JudgeKind,
+    JudgeMethod,
     encoder_key,
+    read_judge_files,
+    weight_files,
 )
 from harness.records import Progress
 
@@ -67,13 +75,18 @@ BUCKET_ROWS = 4_000
 WARMUP_SHARE = 0.1
 GRADIENT_NORM = 1.0
 LOG_EVERY = 50
+TRAINED = {"lora": "a LoRA on every linear layer", "full": "every weight but the embeddings"}
+SAVED = {"lora": "as float16", "full": "as changes of the base, int8 with a scale a row"}
 UNFINISHED = "This training has not ended; nothing is measured yet.\n"
 WEIGHT_DECAY = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeRow:
-    """One labelled row. For nli `text` is the premise, `second` the hypothesis; a score's label is a number 0 to 1."""
+    """One labelled row. For nli `text` is the premise, `second` the hypothesis; a score's label is a number 0 to 1.
+
+    Rows for classification have either all a `second` text, or none.
+    """
 
     text: str
     label: str | float
@@ -115,6 +128,8 @@ def train_judge_adapter(
     heldout: Mapping[str, Sequence[JudgeRow]],
     out: Path,
     labels: Sequence[str] = (),
+    method: JudgeMethod = "lora",
+    start: Path | None = None,
     rank: int = 32,
     alpha: int = 64,
     dropout: float = 0.0,
@@ -137,28 +152,43 @@ def train_judge_adapter(
     and `command` go into the card. The schedule is one cycle to `learning_rate`; 8e-4 was seen to collapse to chance.
     Every `save_every` steps the folder is written too, complete but for the measures.
 
+    `method` full trains every weight but the embeddings (`learning_rate` is then best near 1e-4; rank and alpha mean
+    nothing), and may `start` from an adapter of the same kind, labels and head, instead of the plain encoder.
+
     Raises UserError when rows do not fit the kind, TrainingError when the loss or a gradient is not a finite number.
     """
     names = _label_names(kind, rows, labels)
-    examples, skipped = _examples(kind, names, rows, encoder, max_tokens)
+    pair = _reads_pairs(kind, rows)
+    examples, skipped = _examples(kind, names, rows, encoder, max_tokens, pair=pair)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        bert = _lora(encoder, rank=rank, alpha=alpha, dropout=dropout)
-        head = build_head(size=bert.config.hidden_size, pair=kind == "nli", hidden=hidden, outputs=len(names))
+        lora = {"rank": rank, "alpha": alpha}
+        bert = _whole(encoder, dropout=dropout) if method == "full" else _lora(encoder, dropout=dropout, **lora)
+        head = build_head(size=bert.config.hidden_size, pair=pair, hidden=hidden, outputs=len(names))
+        if start is not None:
+            _start_from(start, encoder, bert, head, kind=kind, labels=names)
         batches = _batches(examples, epochs=epochs, batch_tokens=batch_tokens, seed=seed)
-        judge = {"encoder": encoder_key(encoder), "hidden": hidden, "kind": kind, "labels": list(names)}
+        judge = {
+            "encoder": encoder_key(encoder),
+            "hidden": hidden,
+            "kind": kind,
+            "labels": list(names),
+            "method": method,
+            "pair": pair,
+        }
         started = time.monotonic()
         loss = _fit(
             bert,
             head,
             [[examples[index] for index in batch] for batch in batches],
             kind=kind,
+            pair=pair,
             learning_rates=(learning_rate, head_learning_rate),
-            checkpoint=lambda: _save(out, bert, head, judge, card=UNFINISHED),
+            checkpoint=lambda: _save(out, encoder, bert, head, judge, card=UNFINISHED),
             save_every=save_every,
             progress=progress,
         )
-        _save(out, bert, head, judge, card=UNFINISHED)
+        _save(out, encoder, bert, head, judge, card=UNFINISHED)
     training = JudgeTraining(
         kind=kind,
         labels=names,
@@ -168,11 +198,12 @@ def train_judge_adapter(
         tokens=sum(len(examples[index].text) for batch in batches for index in batch),
         seconds=time.monotonic() - started,
         loss=loss,
-        metrics=_measure(kind, encoder, out, heldout),
+        metrics=_measure(kind, encoder, out, heldout, pair=pair),
     )
-    recipe = {
-        "rank": rank,
-        "alpha": alpha,
+    recipe: dict[str, Any] = {"method": method}
+    if method == "lora":
+        recipe |= {"rank": rank, "alpha": alpha}
+    recipe |= {
         "dropout": dropout,
         "hidden": hidden,
         "learning_rate": learning_rate,
@@ -183,8 +214,20 @@ def train_judge_adapter(
         "seed": seed,
         "threads": torch.get_num_threads(),
     }
-    _finish(out, _card(title, training, rows, recipe, notes=notes, command=command))
+    _finish(out, method, _card(title, training, rows, recipe, notes=notes, command=command))
     return training
+
+
+def _reads_pairs(kind: JudgeKind, rows: Sequence[JudgeRow]) -> bool:
+    """Whether rows hold two texts. Raises UserError where some do and some do not."""
+    if kind != "classification":
+        return kind == "nli"
+    with_second = [row.second is not None for row in rows]
+    if any(with_second) and not all(with_second):
+        number = with_second.index(False)
+        place = rows[number].place or f"row {number + 1}"
+        raise UserError(f"{place}: a second text must be in every row or in none (got none here). Add it.")
+    return all(with_second)
 
 
 def _label_names(kind: JudgeKind, rows: Sequence[JudgeRow], labels: Sequence[str]) -> tuple[str, ...]:
@@ -211,10 +254,10 @@ def _label_names(kind: JudgeKind, rows: Sequence[JudgeRow], labels: Sequence[str
 
 
 def _examples(
-    kind: JudgeKind, names: Sequence[str], rows: Sequence[JudgeRow], encoder: Path, max_tokens: int
+    kind: JudgeKind, names: Sequence[str], rows: Sequence[JudgeRow], encoder: Path, max_tokens: int, *, pair: bool
 ) -> tuple[list[_Example], int]:
     """Tokenised rows with their targets, and how many were left out as longer than `max_tokens`."""
-    texts = _tokenized(kind, rows, encoder)
+    texts = _tokenized(rows, encoder, pair=pair)
     kept = [
         _Example(text=text, target=_target(kind, names, row.label))
         for text, row in zip(texts, rows, strict=True)
@@ -225,13 +268,12 @@ def _examples(
     return kept, len(rows) - len(kept)
 
 
-def _lengths(kind: JudgeKind, rows: Sequence[JudgeRow], encoder: Path) -> list[int]:
-    return [len(text) for text in _tokenized(kind, rows, encoder)]
+def _tokenized(rows: Sequence[JudgeRow], encoder: Path, *, pair: bool) -> list[TokenizedText]:
+    return tokenize(load_tokenizer(encoder), [_input(row, pair=pair) for row in rows])
 
 
-def _tokenized(kind: JudgeKind, rows: Sequence[JudgeRow], encoder: Path) -> list[TokenizedText]:
-    inputs = [(row.text, row.second or "") if kind == "nli" else row.text for row in rows]
-    return tokenize(load_tokenizer(encoder), inputs)
+def _input(row: JudgeRow, *, pair: bool) -> Any:
+    return (row.text, row.second or "") if pair else row.text
 
 
 def _target(kind: JudgeKind, names: Sequence[str], label: str | float) -> float:
@@ -255,6 +297,28 @@ def _lora(encoder: Path, *, rank: int, alpha: int, dropout: float) -> PeftModel:
     return model
 
 
+def _whole(encoder: Path, *, dropout: float) -> BertModel:
+    """The encoder with every weight trained but the embeddings: half of all weights, which few rows would touch."""
+    bert = load_bert(encoder, dropout=dropout)
+    bert.embeddings.requires_grad_(False)
+    return bert
+
+
+def _start_from(
+    folder: Path, encoder: Path, bert: PeftModel | BertModel, head: Head, *, kind: JudgeKind, labels: Sequence[str]
+) -> None:
+    """Puts another adapter's weights and head in place of the first ones. Raises UserError where they do not fit."""
+    files = read_judge_files(folder, encoder=encoder)
+    if isinstance(bert, PeftModel) or (files.kind, files.labels) != (kind, tuple(labels)):
+        raise UserError(
+            f"'start' must be an adapter of kind {kind} with the labels {', '.join(labels)}, and the method full"
+            f" (got {files.kind} with {', '.join(files.labels)}). Leave it out."
+        )
+    weights = changed_weights(dict(bert.named_parameters()), files)
+    bert.load_state_dict(weights, strict=False)
+    head.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / HEAD_FILE).items()})
+
+
 def _batches(examples: Sequence[_Example], *, epochs: float, batch_tokens: int, seed: int) -> list[list[int]]:
     """Indices of each step's rows: rows shuffled, sorted by length within buckets, cut, and the batches shuffled."""
     rng = np.random.default_rng(seed)
@@ -273,20 +337,22 @@ def _batches(examples: Sequence[_Example], *, epochs: float, batch_tokens: int, 
 
 
 def _fit(
-    bert: PeftModel,
+    bert: PeftModel | BertModel,
     head: Head,
     batches: Sequence[Sequence[_Example]],
     *,
     kind: JudgeKind,
+    pair: bool,
     learning_rates: tuple[float, float],
     checkpoint: Callable[[], None],
     save_every: int,
     progress: Progress | None,
 ) -> float:
     """Runs every batch once with AdamW; returns the mean loss of the last tenth of the steps."""
-    lora = [parameter for parameter in bert.parameters() if parameter.requires_grad]
-    trained = [*lora, *head.parameters()]
-    optimizer = torch.optim.AdamW([{"params": lora}, {"params": list(head.parameters())}], weight_decay=WEIGHT_DECAY)
+    encoder = [parameter for parameter in bert.parameters() if parameter.requires_grad]
+    trained = [*encoder, *head.parameters()]
+    groups = [{"params": encoder}, {"params": list(head.parameters())}]
+    optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, list(learning_rates), total_steps=len(batches) + 1, pct_start=WARMUP_SHARE
     )
@@ -294,7 +360,7 @@ def _fit(
     losses: list[float] = []
     bert.train()
     for step, batch in enumerate(batches, 1):
-        row_losses = _row_losses(_forward(bert, head, batch, pair=kind == "nli"), batch, kind=kind)
+        row_losses = _row_losses(_forward(bert, head, batch, pair=pair), batch, kind=kind)
         # Divided by the average batch, not by this one: a row counts the same in a batch of few long rows.
         (row_losses.sum() / rows_a_batch).backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(trained, GRADIENT_NORM)
@@ -317,7 +383,7 @@ def _fit(
     return sum(last) / len(last)
 
 
-def _forward(bert: PeftModel, head: Head, batch: Sequence[_Example], *, pair: bool) -> Tensor:
+def _forward(bert: PeftModel | BertModel, head: Head, batch: Sequence[_Example], *, pair: bool) -> Tensor:
     ids, mask, types = stack([example.text for example in batch])
     states = bert(input_ids=ids, attention_mask=mask, token_type_ids=types).last_hidden_state
     logits: Tensor = head(pool(states, mask, types, pair=pair))
@@ -336,9 +402,23 @@ def _row_losses(logits: Tensor, batch: Sequence[_Example], *, kind: JudgeKind) -
     return torch.where(targets >= 0, chosen, -logs[:, 1:].logsumexp(-1))
 
 
-def _save(out: Path, bert: PeftModel, head: Head, judge: Mapping[str, Any], *, card: str) -> None:
-    """Writes adapter, head and description; each file whole or not at all, the manifest last."""
+def _save(
+    out: Path, encoder: Path, bert: PeftModel | BertModel, head: Head, judge: Mapping[str, Any], *, card: str
+) -> None:
+    """Writes what was trained, the head and the description; each file whole or not at all, the manifest last."""
     out.mkdir(parents=True, exist_ok=True)
+    if isinstance(bert, PeftModel):
+        _save_lora(out, bert)
+    else:
+        packed = pack_deltas(dict(load_bert(encoder).named_parameters()), dict(bert.named_parameters()))
+        _replace(out / DELTA_FILE, lambda path: path.write_bytes(save(packed)))
+    layers = {name: tensor.detach().half() for name, tensor in head.state_dict().items()}
+    _replace(out / HEAD_FILE, lambda path: path.write_bytes(save(layers)))
+    _write_json(out / JUDGE_FILE, judge)
+    _finish(out, judge["method"], card)
+
+
+def _save_lora(out: Path, bert: PeftModel) -> None:
     state = get_peft_model_state_dict(bert, save_embedding_layers=False)
     lora = {name: tensor.detach().half().contiguous() for name, tensor in state.items()}
     config = bert.peft_config["default"].to_dict()
@@ -353,18 +433,16 @@ def _save(out: Path, bert: PeftModel, head: Head, judge: Mapping[str, Any], *, c
         "target_modules": sorted(config["target_modules"]),  # a set: its own order changes with PYTHONHASHSEED
         "task_type": None,
     }
-    layers = {name: tensor.detach().half() for name, tensor in head.state_dict().items()}
     _replace(out / ADAPTER_FILE, lambda path: path.write_bytes(save(lora)))
-    _replace(out / HEAD_FILE, lambda path: path.write_bytes(save(layers)))
     _write_json(out / ADAPTER_CONFIG, described)
-    _write_json(out / JUDGE_FILE, judge)
-    _finish(out, card)
 
 
-def _finish(out: Path, card: str) -> None:
-    """Writes the card, then the manifest of all files."""
+def _finish(out: Path, method: str, card: str) -> None:
+    """Writes the card, removes files of another method that stood here, and writes the manifest of all files."""
     _replace(out / "CARD.md", lambda path: path.write_text(card, encoding="utf-8"))
-    names = sorted([ADAPTER_CONFIG, ADAPTER_FILE, HEAD_FILE, JUDGE_FILE, "CARD.md"])
+    names = sorted([*weight_files(method), "CARD.md"])
+    for stale in {ADAPTER_CONFIG, ADAPTER_FILE, DELTA_FILE} - set(names):
+        (out / stale).unlink(missing_ok=True)
     _write_json(out / "manifest.json", {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in names})
 
 
@@ -380,29 +458,27 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def _measure(
-    kind: JudgeKind, encoder: Path, out: Path, heldout: Mapping[str, Sequence[JudgeRow]]
+    kind: JudgeKind, encoder: Path, out: Path, heldout: Mapping[str, Sequence[JudgeRow]], *, pair: bool
 ) -> dict[str, dict[str, float]]:
     """The measures of each held-out set, through the saved files and the code that judges use.
 
     Rows longer than the encoder reads are left out (`rows` says how many remain), and so are empty sets.
     """
     minilm = MiniLM(encoder)
+    model = minilm.pair_classifier(out) if pair else minilm.text_classifier(out)
     measures = {}
     for name, given in heldout.items():
-        rows = [row for row, length in zip(given, _lengths(kind, given, encoder), strict=True) if length <= MAX_TOKENS]
+        texts = _tokenized(given, encoder, pair=pair)
+        rows = [row for row, text in zip(given, texts, strict=True) if len(text) <= MAX_TOKENS]
         if not rows:
             continue
+        table = np.array(model.probabilities([_input(row, pair=pair) for row in rows]))
         if kind == "nli":
-            pairs = minilm.pair_classifier(out)
-            table = np.array(pairs.probabilities([(row.text, row.second or "") for row in rows]))
             measures[name] = _nli_measures(table, [str(row.label) for row in rows])
-            continue
-        texts = minilm.text_classifier(out)
-        table = np.array(texts.probabilities([row.text for row in rows]))
-        if kind == "score":
+        elif kind == "score":
             measures[name] = _score_measures(table[:, 0], np.array([float(row.label) for row in rows]))
         else:
-            measures[name] = _class_measures(table, texts.labels, [str(row.label) for row in rows])
+            measures[name] = _class_measures(table, model.labels, [str(row.label) for row in rows])
     return measures
 
 
@@ -459,12 +535,12 @@ def _card(
     sources = Counter(row.source for row in rows)
     made = [
         f"- Kind: {training.kind}; labels: {', '.join(training.labels)}.",
-        "- Base: all-MiniLM-L6-v2 (`embedded:minilm`, Apache-2.0), frozen; LoRA on every linear layer, and a head.",
+        f"- Base: all-MiniLM-L6-v2 (`embedded:minilm`, Apache-2.0); trained: {TRAINED[recipe['method']]}, and a head.",
         f"- {training.rows:,} rows ({training.skipped:,} longer than {recipe['max_tokens']} tokens left out),"
         f" {training.steps:,} steps, {training.tokens:,} tokens, {training.seconds / 60:.1f} minutes;"
         f" closing loss {training.loss:.4f}.",
-        "- " + ", ".join(f"{name} {value}" for name, value in recipe.items()) + ".",
-        f"- torch {torch.__version__}, float32; saved as float16.",
+        "- " + ", ".join(f"{name} {value}" for name, value in recipe.items() if name != "method") + ".",
+        f"- torch {torch.__version__}, float32; saved {SAVED[recipe['method']]}.",
     ]
     parts = [f"# {title}", notes.strip(), "## Made how", "\n".join(made)]
     if command:

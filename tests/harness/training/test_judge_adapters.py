@@ -44,8 +44,7 @@ def train(encoder: Path, out: Path, rows=ROWS, kind="classification", **settings
 
 def weights_sha(folder: Path) -> str:
     """The hash of all tensors of an adapter."""
-    content = (folder / "adapter_model.safetensors").read_bytes() + (folder / "head.safetensors").read_bytes()
-    return hashlib.sha256(content).hexdigest()
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("*.safetensors")))).hexdigest()
 
 
 def test_same_seed_same_bytes(encoder: Path, tmp_path: Path) -> None:
@@ -59,6 +58,43 @@ def test_same_seed_same_bytes(encoder: Path, tmp_path: Path) -> None:
     assert shas[0] == shas[1] != shas[2]
     files = [(tmp_path / name / "adapter_config.json").read_bytes() for name in "ab"]
     assert files[0] == files[1]
+
+
+WHOLE = {"method": "full", "learning_rate": 2e-4}
+
+
+def test_whole_encoder_same_seed_same_bytes_and_small(encoder: Path, tmp_path: Path) -> None:
+    """Whole-encoder training is seeded to the byte, keeps no LoRA, and its folder stays under 11.5 MB."""
+    train(encoder, tmp_path / "a", **WHOLE)
+    train(encoder, tmp_path / "b", **WHOLE)
+    assert weights_sha(tmp_path / "a") == weights_sha(tmp_path / "b")
+    assert {p.name for p in (tmp_path / "a").glob("*.safetensors")} == {"delta.safetensors", "head.safetensors"}
+    assert sum(path.stat().st_size for path in (tmp_path / "a").iterdir()) < 11.5e6
+
+
+def test_whole_encoder_learns_pairs_and_goes_on_from_a_start(encoder: Path, tmp_path: Path) -> None:
+    """A classification of pairs learns what neither text alone says, and a start keeps what was learned."""
+    questions = ("How old is Anna?", "Where does Anna live?")
+    answers = ("Anna is nine years old.", "Anna lives in Oslo.")
+    rows = [
+        JudgeRow(text=question, second=answer, label="yes" if a == q else "no")
+        for q, question in enumerate(questions)
+        for a, answer in enumerate(answers)
+    ]
+    first = train(encoder, tmp_path / "a", rows=rows, epochs=30.0, heldout={"seen": rows}, **WHOLE)
+    assert first.metrics["seen"]["accuracy"] == 1.0
+    settings = {**WHOLE, "learning_rate": 1e-7, "head_learning_rate": 1e-7, "start": tmp_path / "a"}
+    again = train(encoder, tmp_path / "b", rows=rows, epochs=1.0, heldout={"seen": rows}, **settings)
+    assert again.metrics["seen"]["accuracy"] == 1.0
+    with pytest.raises(UserError, match="'start' must be an adapter of kind classification with the labels kind, rude"):
+        train(encoder, tmp_path / "c", start=tmp_path / "a", **WHOLE)
+
+
+def test_rows_of_one_and_of_two_texts_do_not_mix(encoder: Path, tmp_path: Path) -> None:
+    """The first row without a second text is named."""
+    rows = [JudgeRow(text="a", second="b", label="x"), JudgeRow(text="a", label="y", place="rows.csv:3")]
+    with pytest.raises(UserError, match=r"rows\.csv:3: a second text must be in every row or in none"):
+        train(encoder, tmp_path / "a", rows=rows)
 
 
 def test_training_leaves_the_global_generator_alone(encoder: Path, tmp_path: Path) -> None:
