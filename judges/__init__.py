@@ -13,6 +13,7 @@ from harness.records import Direction, Judge, Models
 from harness.suite.grammar import (
     AnyJudgeSpec,
     CorrectnessSpec,
+    CustomSpec,
     EntailmentSpec,
     GEvalSpec,
     HallucinationSpec,
@@ -29,18 +30,22 @@ __all__ = ["JudgeBuilder", "direction_of"]
 
 def direction_of(spec: AnyJudgeSpec) -> Direction:
     """Which end of a judge's scale is good."""
+    if isinstance(spec, CustomSpec):
+        return spec.direction
     return "lower" if isinstance(spec, HallucinationSpec | ToxicitySpec) else "higher"
 
 
 class JudgeBuilder:
     """Builds judges on one room of models. Judges on the same NLI model share its memory of pairs.
 
-    `steps` is the folder where G-Eval steps written by a judge model are kept, so that they are written once.
+    `steps` is the folder where G-Eval steps written by a judge model are kept, so that they are written once. `trusted` is the
+    folder from which custom judges may be imported; None where the user has not agreed to run a suite's code.
     """
 
-    def __init__(self, models: Models, *, steps: Path | None = None) -> None:
+    def __init__(self, models: Models, *, steps: Path | None = None, trusted: Path | None = None) -> None:
         self._models = models
         self._steps = steps
+        self._trusted = trusted
         self._entailers: dict[str, Entailer] = {}
 
     def build(self, name: str, spec: AnyJudgeSpec) -> Judge:
@@ -82,6 +87,10 @@ class JudgeBuilder:
                 from judges.overlap import JsonSchemaJudge
 
                 return JsonSchemaJudge(name, spec.json_schema)
+            case CustomSpec():
+                from judges.custom import build_custom
+
+                return build_custom(name, spec, self._models, trusted=self._trusted)
             case _:
                 assert_never(spec)
 

@@ -10,7 +10,7 @@ import typer
 MODULES = {
     "entailment": "entailment", "correctness": "correctness", "hallucination": "hallucination", "relevancy": "relevancy",
     "toxicity": "toxicity", "geval": "geval", "rouge": "overlap", "bleu": "overlap", "chrf": "overlap",
-    "exact_match": "overlap", "token_f1": "overlap", "regex": "overlap", "json_schema": "overlap",
+    "exact_match": "overlap", "token_f1": "overlap", "regex": "overlap", "json_schema": "overlap", "custom": "custom",
 }  # fmt: skip
 
 
@@ -22,6 +22,7 @@ def judges(
     from rich.table import Table
 
     from harness.errors import UserError
+    from harness.suite.installed import installed_kinds, package_of
 
     console = Console()
     if kind is not None:
@@ -35,6 +36,8 @@ def judges(
     for name in MODULES:
         first = definition(name).split("\n\n")[0]
         table.add_row(name, " ".join(first.split()))
+    for name, offer in installed_kinds().items():
+        table.add_row(name, f"added by {package_of(offer)}: {offer.value}")
     console.print(table)
     console.print("\n  muster judges KIND shows a whole definition.", highlight=False)
 

@@ -32,6 +32,9 @@ def run(
     no_train: Annotated[bool, typer.Option("--no-train", help="Stop where a training is missing.")] = False,
     no_gate: Annotated[bool, typer.Option("--no-gate", help="Evaluate only; decide nothing.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train, answer and judge anew, whatever is stored.")] = False,
+    trust_code: Annotated[
+        bool, typer.Option("--trust-code", help="Run the suite's custom judges, which are code.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing before requests to an endpoint.")] = False,
 ) -> None:
     """Train, answer, judge, store, report and gate: whatever is missing."""
@@ -50,7 +53,13 @@ def run(
     confirm_requests(plan, console, yes=yes)
     place = Home(home)
     evaluation = evaluate_plan(
-        plan, place, stages=ProgressStages(console), console=console, fresh=fresh, no_train=no_train
+        plan,
+        place,
+        stages=ProgressStages(console),
+        console=console,
+        fresh=fresh,
+        no_train=no_train,
+        trust_code=trust_code,
     )
     status = close_run(
         evaluation, plan, place, console=console, report=report, json=json, junit=junit, summary=summary,

@@ -28,14 +28,18 @@ def score(
     set: Annotated[
         list[str] | None, typer.Option(help="key=value: overrides an option of the judge; repeatable.")
     ] = None,
+    trust_code: Annotated[
+        bool, typer.Option("--trust-code", help="Run the suite's custom judges, which are code.")
+    ] = False,
 ) -> None:
     """Judge existing answers. A line that cannot be judged gets score null and says why."""
     from rich.console import Console
 
     from harness.cli.progress import ProgressStages
     from harness.data.sources import read_rows
-    from harness.errors import NothingEvaluatedError
+    from harness.errors import NothingEvaluatedError, UserError
     from harness.models.load import ModelRoom
+    from harness.suite import load_suite
     from judges import JudgeBuilder
 
     console = Console(stderr=True)
@@ -44,7 +48,13 @@ def score(
     ids, cases = read_cases(rows)
     if not cases:
         raise NothingEvaluatedError(f"{input}: holds no line to score")
-    built = JudgeBuilder(ModelRoom(root)).build(judge, spec)
+    agreed = trust_code or any(setting.startswith("factory=") for setting in set or [])
+    builder = JudgeBuilder(ModelRoom(root), trusted=root if agreed else None)
+    try:
+        built = builder.build(judge, spec)
+    except UserError as error:
+        place = load_suite(suite).problem(("judges", judge), "") if suite is not None else f"judge {judge}: "
+        raise UserError(f"{place}{error}") from None
     judgements: list[Judgement] = []
     with ProgressStages(console).stage(f"{judge} judges", len(cases)) as advance:
         for start in range(0, len(cases), CHUNK):
@@ -60,12 +70,14 @@ def judge_spec(judge: str, suite: str | None, settings: Sequence[str]) -> tuple[
     from harness.errors import UserError
     from harness.suite import load_suite
     from harness.suite.grammar import JUDGE_KINDS
+    from harness.suite.installed import installed_kinds
+    from harness.suite.loading import complete_judge
 
-    root, options = Path.cwd(), {"kind": judge}
-    names: tuple[str, ...] = JUDGE_KINDS
+    root, options = Path.cwd(), complete_judge(judge, {"kind": judge})
+    names: tuple[str, ...] = (*JUDGE_KINDS, *installed_kinds())
     if suite is not None:
         loaded = load_suite(suite)
-        names = (*loaded.suite.judges, *JUDGE_KINDS)
+        names = (*loaded.suite.judges, *names)
         if judge in loaded.suite.judges:
             root = loaded.root
             options = loaded.suite.judges[judge].model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -96,7 +108,7 @@ def override(options: dict[str, Any], setting: str) -> None:
     place[last] = text if last in TEXT_OPTIONS else parse_value(text, yaml)
 
 
-TEXT_OPTIONS = frozenset({"criteria", "pattern", "name", "base_url", "api_key", "path", "kind"})
+TEXT_OPTIONS = frozenset({"criteria", "pattern", "name", "base_url", "api_key", "path", "kind", "factory"})
 """Options that are text whatever they look like: criteria may hold commas and colons."""
 
 

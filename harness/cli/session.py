@@ -5,6 +5,7 @@ The one place where suite, data, trainer, models and judges meet.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from harness.running.evaluation import Evaluation, Keyed
     from harness.running.plan import Plan
     from harness.store import Home
+    from judges import JudgeBuilder
 
 
 def read_plan(
@@ -57,19 +59,29 @@ def confirm_requests(plan: Plan, console: Console, *, yes: bool) -> None:
 
 
 def evaluate_plan(
-    plan: Plan, home: Home, *, stages: ProgressStages, console: Console, fresh: bool, no_train: bool
+    plan: Plan,
+    home: Home,
+    *,
+    stages: ProgressStages,
+    console: Console,
+    fresh: bool,
+    no_train: bool,
+    trust_code: bool = False,
 ) -> Evaluation:
     """The whole street from training to the store. Raises ContaminationError before anything is spent."""
     from harness.models.load import ModelRoom
     from harness.running.evaluation import evaluate
+    from judges import JudgeBuilder
 
     overlaps = plan.overlaps()
+    models = ModelRoom(plan.loaded.root)
+    builder = JudgeBuilder(models, steps=home.path / "geval_steps", trusted=plan.loaded.root if trust_code else None)
+    try_custom_judges(plan, builder)
     trainings, failures = train_missing(
         plan, adapters=home.adapters, stages=stages, console=console, fresh=fresh, no_train=no_train
     )
-    models = ModelRoom(plan.loaded.root)
     candidates = build_candidates(plan, models, trainings, failures, console)
-    judges = build_all_judges(plan, models, home, console)
+    judges = build_all_judges(plan, builder, console)
     record = describe(plan, judges, contamination=len(overlaps))
     return evaluate(
         plan, candidates=candidates, judges=judges, trainings=trainings, home=home, stages=stages, record=record,
@@ -134,18 +146,38 @@ def build_candidates(
     return candidates
 
 
-def build_all_judges(plan: Plan, models: ModelRoom, home: Home, console: Console) -> list[Judge]:
+def try_custom_judges(plan: Plan, builder: JudgeBuilder) -> None:
+    """Builds each custom judge once, so that its mistakes are told before a training. Raises SuiteError."""
+    from harness.errors import ModelError
+    from harness.suite.grammar import CustomSpec
+
+    for name, spec in plan.loaded.suite.judges.items():
+        if isinstance(spec, CustomSpec):
+            with contextlib.suppress(ModelError):  # told where the judges are built for good
+                build_judge(plan, builder, name)
+
+
+def build_judge(plan: Plan, builder: JudgeBuilder, name: str) -> Judge:
+    """One judge of the suite. Raises SuiteError at its line where its options are wrong, ModelError for its model."""
+    from harness.errors import SuiteError, UserError
+
+    try:
+        return builder.build(name, plan.loaded.suite.judges[name])
+    except UserError as error:
+        raise SuiteError([plan.loaded.problem(("judges", name), str(error))]) from None
+
+
+def build_all_judges(plan: Plan, builder: JudgeBuilder, console: Console) -> list[Judge]:
     """The suite's judges in order; one that cannot be loaded leaves every answer unscored with the reason."""
     from harness.errors import ModelError
     from harness.records import Failure, Metric
     from harness.running.unavailable import UnavailableJudge
-    from judges import JudgeBuilder, direction_of
+    from judges import direction_of
 
-    builder = JudgeBuilder(models, steps=home.path / "geval_steps")
     judges: list[Judge] = []
     for name, spec in plan.loaded.suite.judges.items():
         try:
-            judges.append(builder.build(name, spec))
+            judges.append(build_judge(plan, builder, name))
         except ModelError as error:
             console.print(f"  judge {name}: {error}", style="red", highlight=False, markup=False)
             metric = Metric(name=name, direction=direction_of(spec))

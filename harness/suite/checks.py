@@ -19,6 +19,7 @@ from harness.suite.grammar import (
     NAME,
     AnyJudgeSpec,
     CandidateSpec,
+    CustomSpec,
     DataSpec,
     FewShot,
     GEvalSpec,
@@ -304,19 +305,19 @@ def _metric(draft: Draft, path: YamlPath, rule: Rule) -> Iterator[Mistake]:
     judge = judges[rule.metric]
     if judge is None:
         return
-    yield from _direction((*path, rule.condition), rule, judge.kind)
+    lower = judge.direction == "lower" if isinstance(judge, CustomSpec) else judge.kind in LOWER_IS_BETTER
+    yield from _direction((*path, rule.condition), rule, lower=lower)
     yield from _within_scale((*path, rule.condition), rule, judge)
 
 
-def _direction(path: YamlPath, rule: Rule, kind: str) -> Iterator[Mistake]:
-    lower = kind in LOWER_IS_BETTER
+def _direction(path: YamlPath, rule: Rule, *, lower: bool) -> Iterator[Mistake]:
     if rule.condition == ("at_least" if lower else "at_most"):
         better, use = ("lower", "at_most") if lower else ("higher", "at_least")
         yield path, f"contradicts the metric: {rule.metric!r} is better when {better}. Use {use!r}", None
 
 
 def _within_scale(path: YamlPath, rule: Rule, judge: Any) -> Iterator[Mistake]:
-    """Every built-in metric runs from 0 to 1."""
+    """Every metric runs from 0 to 1."""
     value = getattr(rule, rule.condition)
     if 0 <= value <= 1:
         return

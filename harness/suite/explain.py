@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from harness.errors import Problem
 from harness.suite.grammar import JUDGE_KINDS, Suite
+from harness.suite.installed import installed_kinds
 from harness.suite.source import Node, YamlPath, child, show, to_plain
 
 _LOOSE_NUMBER = re.compile(r"([-+]?)([0-9]*)(\.[0-9]*)?[eE]([-+]?)([0-9]+)\Z")
@@ -204,7 +205,11 @@ def wrong_name(name: str) -> str:
 def _wrong_kind(item: _Error) -> Problem:
     """A union's `kind` is missing or unknown, or there is no mapping to look for it in."""
     judge = item.path[:1] == ("judges",) and len(item.path) == 2
-    kinds = JUDGE_KINDS if judge else [tag for m in get_args(item.shape.kind) for tag in _tags(_unwrap(_Shape(m)))]
+    kinds = (
+        [*JUDGE_KINDS, *installed_kinds()]
+        if judge
+        else [tag for m in get_args(item.shape.kind) for tag in _tags(_unwrap(_Shape(m)))]
+    )
     name = str(item.path[-1])
     given = child(item.node, "kind")
     if not isinstance(item.node.value, dict):

@@ -6,6 +6,7 @@ Schema. Nothing here opens a file: `harness.suite.loading` reads YAML, finds lin
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -13,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,63}\Z")
+FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*\Z")
 ENDPOINT = re.compile(r"(https?://|\$\{[A-Za-z_][A-Za-z0-9_]*\})([^\s@${}]|\$\{[A-Za-z_][A-Za-z0-9_]*\})*\Z")
 
 
@@ -41,6 +43,14 @@ def _list(names: Sequence[str], word: str) -> str:
     """Names in quotes, with a word before the last: 'a', 'b' or 'c'."""
     quoted = [repr(name) for name in names]
     return f" {word} ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 Int = Annotated[int, Field(ge=1)]
@@ -435,6 +445,35 @@ class JsonSchemaSpec(JudgeSpec):
     """A JSON Schema (draft 2020-12)."""
 
 
+class CustomSpec(JudgeSpec):
+    """A judge of one's own, made by a Python function. It runs with --trust-code only, unless its package is installed as one."""
+
+    kind: Literal["custom"]
+    factory: Text
+    """`package.module:function`: called once with the options, returns a judge or a function of a case."""
+    options: dict[str, Any] = {}
+    """Keyword arguments of the factory."""
+    direction: Literal["higher", "lower"] = "higher"
+    """Which end of its scale of 0 to 1 is good."""
+
+    @field_validator("factory")
+    @classmethod
+    def _names_a_function(cls, value: str) -> str:
+        if not FACTORY.match(value):
+            raise ValueError(f"must be package.module:function (got {value!r})")
+        return value
+
+    @field_validator("options")
+    @classmethod
+    def _are_keywords(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if not name.isidentifier():
+                raise ValueError(f"must have names that can be keyword arguments (got {name!r})")
+        if not _is_json(value):
+            raise ValueError("must hold texts, finite numbers, true, false, lists and mappings only")
+        return value
+
+
 def _judge_kind(value: Any) -> str | None:
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
     return "overlap" if kind in ("rouge", "bleu", "chrf", "exact_match", "token_f1") else kind
@@ -449,14 +488,15 @@ AnyJudgeSpec = Annotated[
     | Annotated[GEvalSpec, Tag("geval")]
     | Annotated[OverlapSpec, Tag("overlap")]
     | Annotated[RegexSpec, Tag("regex")]
-    | Annotated[JsonSchemaSpec, Tag("json_schema")],
+    | Annotated[JsonSchemaSpec, Tag("json_schema")]
+    | Annotated[CustomSpec, Tag("custom")],
     Discriminator(_judge_kind),
 ]
 """A judge is named by its key; `kind` may be left out where the key is itself a kind (the loader fills it in)."""
 
 JUDGE_KINDS = (
     "entailment", "correctness", "hallucination", "relevancy", "toxicity", "geval",
-    "rouge", "bleu", "chrf", "exact_match", "token_f1", "regex", "json_schema",
+    "rouge", "bleu", "chrf", "exact_match", "token_f1", "regex", "json_schema", "custom",
 )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from harness.records import fingerprint
 from harness.suite import checks, paths
 from harness.suite.explain import explain, quoted, suggest
 from harness.suite.grammar import JUDGE_KINDS, Suite
+from harness.suite.installed import find_factory
 from harness.suite.merging import read_chain
 from harness.suite.source import Node, Source, YamlPath, find_node, show, to_plain
 from harness.suite.sweeps import expand_sweeps, sweep_names
@@ -128,14 +129,24 @@ def _shown(file: Path) -> str:
 def _prepare(plain: dict[str, Any], data: Path | None) -> dict[str, Any]:
     """Fills in what may be left out: the kind of a judge that is called by its kind, and data from the command line."""
     judges = plain.get("judges")
-    for name, judge in judges.items() if isinstance(judges, dict) else ():
-        if isinstance(judge, dict) and "kind" not in judge and name in JUDGE_KINDS:
-            judge["kind"] = name
+    if isinstance(judges, dict):
+        plain["judges"] = {name: complete_judge(name, judge) for name, judge in judges.items()}
     section = plain.get("data")
     if data is not None and isinstance(section, dict):
         kept = {key: value for key, value in section.items() if key not in OVERRIDDEN}
         plain["data"] = {**kept, "path": data.name}
     return plain
+
+
+def complete_judge(name: str, judge: Any) -> Any:
+    """A judge's options with the kind that its name stands for, and an added kind as the custom judge that it is."""
+    if not isinstance(judge, dict):
+        return judge
+    kind = judge.get("kind", name)
+    if kind in JUDGE_KINDS:
+        return {**judge, "kind": kind}
+    factory = find_factory(kind) if isinstance(kind, str) and "factory" not in judge else None
+    return {**judge, "kind": "custom", "factory": factory} if factory is not None else judge
 
 
 OVERRIDDEN = ("path", "hub", "revision", "config", "hub_split", "sha256")
