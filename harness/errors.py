@@ -9,6 +9,7 @@
     ├── IncompleteError          4  the run could not be finished; what was done is kept
     │   ├── TrainingError        4  a training stopped (NaN loss, no memory, no disk)
     │   ├── ModelError           4  a model cannot be loaded or reached
+    │   │   └── EndpointError    4  a request to an endpoint got no answer
     │   └── StoreLockedError     4  another process holds the store
     └── NothingEvaluatedError    5  no sample was left to evaluate
 
@@ -25,6 +26,7 @@ from typing import ClassVar
 __all__ = [
     "ContaminationError",
     "DataError",
+    "EndpointError",
     "IncompleteError",
     "ModelError",
     "MusterError",
@@ -74,6 +76,14 @@ class TrainingError(IncompleteError):
 
 class ModelError(IncompleteError):
     """Raised when a model, an adapter or an endpoint cannot be loaded or reached."""
+
+
+class EndpointError(ModelError):
+    """Raised when a request to an endpoint got no answer; `kind` names the failure, as `records.Failure.kind` does."""
+
+    def __init__(self, message: str, *, kind: str) -> None:
+        self.kind = kind
+        super().__init__(message)
 
 
 class StoreLockedError(IncompleteError):

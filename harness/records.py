@@ -95,7 +95,7 @@ class Completion:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     seconds: float | None = None
-    """Wall seconds; in a batch, the batch's seconds divided by its rows."""
+    """Wall seconds; in a batch, the batch's seconds divided by its rows; at an endpoint, of the request that was answered."""
     error: Failure | None = None
 
     def __post_init__(self) -> None:
@@ -246,7 +246,8 @@ class Run:
     """Metric name to judge fingerprint."""
     record: Mapping[str, Any] = field(default_factory=dict)
     """The resolved suite (`suite`), the environment (`environment`: packages, device, platform), the command line (`command`),
-    split sizes (`splits`), contamination counts (`contamination`), and each judge's own description (`judges`)."""
+    split sizes (`splits`), contamination counts (`contamination`), each judge's own description (`judges`), and what was used of
+    endpoints (`endpoints`: requests, tokens, cost and latency of each candidate and judge in each try of the run)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,8 @@ EPILOG = (
     "4 the run is incomplete · 5 nothing was evaluated · 70 internal error · 130 interrupted"
 )
 
+INTERRUPTED = 130
+
 
 def build_app() -> typer.Typer:
     """The command line with all its verbs, in the order a user meets them."""
@@ -72,7 +74,12 @@ def main() -> None:
     """Runs the command line and exits with the status of the contract."""
     if not sys.stdout.isatty():
         os.environ.setdefault("COLUMNS", "120")  # a log has no width of its own; 80 would break every table
-    sys.exit(_run(build_app()))
+    status = _run(build_app())
+    if status == INTERRUPTED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # at once: threads that wait for an endpoint would hold the process until their time-outs
+    sys.exit(status)
 
 
 def _run(app: typer.Typer) -> int:
@@ -97,7 +104,7 @@ def _run(app: typer.Typer) -> int:
         return error.exit_status
     except (KeyboardInterrupt, Abort):
         print("muster: interrupted. What was finished is kept; the same command continues from there.", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except Exception:
         import traceback
 

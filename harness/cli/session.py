@@ -81,11 +81,11 @@ def evaluate_plan(
         plan, adapters=home.adapters, stages=stages, console=console, fresh=fresh, no_train=no_train
     )
     candidates = build_candidates(plan, models, trainings, failures, console)
-    judges = build_all_judges(plan, builder, console)
+    judges = build_all_judges(plan, builder, models, console)
     record = describe(plan, judges, contamination=len(overlaps))
     return evaluate(
         plan, candidates=candidates, judges=judges, trainings=trainings, home=home, stages=stages, record=record,
-        fresh=fresh,
+        usage=models.usage, fresh=fresh,
     )  # fmt: skip
 
 
@@ -133,12 +133,13 @@ def build_candidates(
             if name in failures:
                 candidates.append(UnavailableCandidate(name=name, failure=failures[name]))
                 continue
-            candidates.append(
-                build_candidate(
-                    name, plan.spec(name), suite=plan.loaded.suite, dataset=plan.dataset, loaded=plan.loaded,
-                    models=models, training=trainings.get(name),
-                )
-            )  # fmt: skip
+            with models.for_user(name):
+                candidates.append(
+                    build_candidate(
+                        name, plan.spec(name), suite=plan.loaded.suite, dataset=plan.dataset, loaded=plan.loaded,
+                        models=models, training=trainings.get(name),
+                    )
+                )  # fmt: skip
         except ModelError as error:
             console.print(f"  {name}: {error}", style="red", highlight=False, markup=False)
             failure = Failure(kind="model_unavailable", message=str(error))
@@ -167,7 +168,7 @@ def build_judge(plan: Plan, builder: JudgeBuilder, name: str) -> Judge:
         raise SuiteError([plan.loaded.problem(("judges", name), str(error))]) from None
 
 
-def build_all_judges(plan: Plan, builder: JudgeBuilder, console: Console) -> list[Judge]:
+def build_all_judges(plan: Plan, builder: JudgeBuilder, models: ModelRoom, console: Console) -> list[Judge]:
     """The suite's judges in order; one that cannot be loaded leaves every answer unscored with the reason."""
     from harness.errors import ModelError
     from harness.records import Failure, Metric
@@ -177,7 +178,8 @@ def build_all_judges(plan: Plan, builder: JudgeBuilder, console: Console) -> lis
     judges: list[Judge] = []
     for name, spec in plan.loaded.suite.judges.items():
         try:
-            judges.append(build_judge(plan, builder, name))
+            with models.for_user(name):
+                judges.append(build_judge(plan, builder, name))
         except ModelError as error:
             console.print(f"  judge {name}: {error}", style="red", highlight=False, markup=False)
             metric = Metric(name=name, direction=direction_of(spec))

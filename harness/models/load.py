@@ -8,6 +8,7 @@ is done.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ from harness.records import (
 from harness.suite.grammar import AnswersModel, OpenAIModel, TransformersModel
 
 if TYPE_CHECKING:
-    from harness.models.endpoint import EndpointModel
+    from harness.models.endpoint import EndpointModel, Hosts
     from harness.models.local import LocalModel
 
 
@@ -41,7 +42,8 @@ class ModelRoom:
         self._root = root
         self._device = device
         self._locals: dict[tuple[object, ...], LocalModel] = {}
-        self._endpoints: dict[OpenAIModel, EndpointModel] = {}
+        self._hosts: Hosts | None = None
+        self._user = ""
         self._pairs: dict[tuple[str, bool], PairClassifier] = {}
         self._texts: dict[str, TextClassifier] = {}
         self._embedders: dict[str, Embedder] = {}
@@ -103,19 +105,38 @@ class ModelRoom:
             raise UserError(f"drawn scores need a model of kind 'openai' (got '{spec.kind}').")
         return self._endpoint(spec)
 
-    def _endpoint(self, spec: OpenAIModel) -> EndpointModel:
-        from harness.models.endpoint import EndpointModel
+    @contextmanager
+    def for_user(self, name: str) -> Iterator[None]:
+        """Within the block, endpoints that are asked for count what they use under this name."""
+        self._user = name
+        try:
+            yield
+        finally:
+            self._user = ""
 
-        if spec not in self._endpoints:
-            self._endpoints[spec] = EndpointModel(
-                name=spec.name,
-                base_url=spec.base_url,
-                api_key=spec.api_key,
-                concurrency=spec.concurrency,
-                timeout=spec.timeout,
-                max_retries=spec.max_retries,
-            )
-        return self._endpoints[spec]
+    def usage(self) -> list[dict[str, Any]]:
+        """Requests, tokens, cost and latency so far, for each endpoint model and who asked it; for `Run.record`."""
+        return self._hosts.usage() if self._hosts is not None else []
+
+    def _endpoint(self, spec: OpenAIModel) -> EndpointModel:
+        from harness.models.endpoint import EndpointModel, Hosts
+
+        self._hosts = self._hosts or Hosts()
+        return EndpointModel(
+            name=spec.name,
+            base_url=spec.base_url,
+            api_key=spec.api_key,
+            concurrency=spec.concurrency,
+            timeout=spec.timeout,
+            max_retries=spec.max_retries,
+            requests_per_minute=spec.requests_per_minute,
+            tokens_per_minute=spec.tokens_per_minute,
+            max_requests=spec.max_requests,
+            max_cost=spec.max_cost,
+            price=(spec.price.input, spec.price.output) if spec.price is not None else None,
+            user=self._user,
+            hosts=self._hosts,
+        )
 
     def _find(self, spec: TransformersModel, adapter: Path | None) -> _Found:
         folder = identity.find_folder(

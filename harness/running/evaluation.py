@@ -7,7 +7,7 @@ a run cut off by `kill -9` is taken up from its spool. The store is opened only 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -42,11 +42,13 @@ def evaluate(
     home: Home,
     stages: runner.Stages,
     record: Mapping[str, Any],
+    usage: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
     fresh: bool = False,
 ) -> Evaluation:
     """Answers and judges whatever is missing of the plan and stores the run.
 
-    `record` goes into `Run.record` as it is. `fresh` uses nothing that was stored or spooled.
+    `record` goes into `Run.record` as it is; what `usage` tells at the end is added to its `endpoints`, after what earlier
+    tries of the same run used. `fresh` uses nothing that was stored or spooled.
     Raises StoreLockedError or StoreError; failures of candidates and judges are recorded on their samples.
     """
     run = _start(plan, candidates, judges, record)
@@ -64,6 +66,7 @@ def evaluate(
         started=known.started if known is not None else run.started,
         finished=_now(),
         seconds=round(time.monotonic() - began, 3),
+        record=_with_usage(record, usage(), known),
     )
     samples = plan.membership
     trained = [trainings[name] for name in plan.candidates if name in trainings]
@@ -85,6 +88,12 @@ def _start(plan: Plan, candidates: Sequence[Keyed], judges: Sequence[Judge], rec
         suite_sha=plan.loaded.sha, data_sha=plan.dataset.sha, status="running", started=_now(), finished=None,
         seconds=0.0, candidates=keys, metrics=tuple(judge.metric for judge in judges), judges=fingerprints, record=record,
     )  # fmt: skip
+
+
+def _with_usage(record: Mapping[str, Any], used: Sequence[Mapping[str, Any]], known: Run | None) -> Mapping[str, Any]:
+    before = known.record.get("endpoints", []) if known is not None else []
+    now = [{"time": _now(), **entry} for entry in used]
+    return {**record, "endpoints": [*before, *now]} if before or now else record
 
 
 def _now() -> str:

@@ -166,22 +166,52 @@ class TransformersModel(Spec):
     """Upper bound on prompt tokens times rows in a batch; left out, chosen for the device."""
 
 
+class Price(Spec):
+    """What an endpoint asks for tokens, in any currency."""
+
+    input: Annotated[float, Field(ge=0)]
+    """Of a million prompt tokens."""
+    output: Annotated[float, Field(ge=0)]
+    """Of a million completion tokens, reasoning included."""
+
+
 class OpenAIModel(Spec):
-    """A model behind an OpenAI-compatible endpoint."""
+    """A model behind an OpenAI-compatible endpoint.
+
+    All candidates and judges that name the same model at the same address share its limits and budget; the smallest
+    that any of them states holds. All that talk to one host share its cool-down after a rate limit.
+    """
 
     kind: Literal["openai"]
     name: Text
     """The model's name at the endpoint."""
     base_url: str | None = None
-    """Such as `http://localhost:8000/v1`; `${NAME}` stands for an environment variable. Left out, OpenAI's own."""
+    """Such as `http://localhost:8000/v1`; `${NAME}` stands for an environment variable. Left out, OpenAI's own.
+    With `?api-version=…`, as Azure has it, the key is sent as header `api-key`."""
     api_key: str | None = None
     """A reference `env:NAME`; never the key itself."""
     concurrency: Annotated[int, Field(ge=1, le=256)] = 8
     """Requests in flight at once."""
+    requests_per_minute: Int | None = None
+    """At most so many requests start within any 60 seconds."""
+    tokens_per_minute: Int | None = None
+    """At most so many tokens, prompt and completion, belong to requests that start within any 60 seconds."""
     timeout: Annotated[float, Field(gt=0)] = 60.0
     """Seconds a request may take."""
     max_retries: Annotated[int, Field(ge=0, le=20)] = 4
     """Further tries after a failure that may pass: a time-out, a rate limit, a server error."""
+    price: Price | None = None
+    """What a million tokens cost; left out, costs are unknown (and never shown as 0)."""
+    max_requests: Int | None = None
+    """At most so many requests in one command, failed tries included; what is left stays unanswered and the run incomplete."""
+    max_cost: Annotated[float, Field(gt=0)] | None = None
+    """At most this cost in one command, in the currency of `price`, checked before each request."""
+
+    @model_validator(mode="after")
+    def _cost_needs_a_price(self) -> OpenAIModel:
+        if self.max_cost is not None and self.price is None:
+            raise ValueError("must have a 'price' beside 'max_cost', such as price: {input: 0.4, output: 1.6}")
+        return self
 
     @field_validator("base_url")
     @classmethod

@@ -6,11 +6,12 @@
         assert len(server.requests) == 2
 
 Each request takes the next step of `script`; when it is used up, `default` (a step, or a function of the request's JSON
-that returns one). Needs the standard library only.
+that returns one). `FakeClock` is time in which waiting takes no time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -18,16 +19,41 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from harness.models.endpoint.traffic import Clock
+
+
+class FakeClock(Clock):
+    """Time that passes only where somebody waits, or where a test says so."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+        self.waited = 0.0
+
+    def now(self) -> float:
+        return self.time
+
+    def wait(self, condition: threading.Condition, seconds: float) -> None:
+        """Moves time on; lets other threads in for a moment."""
+        self.time += seconds
+        self.waited += seconds
+        condition.wait(0.0005)
+
 
 @dataclass(frozen=True)
 class Step:
-    """One answer of the server. `hang` seconds pass first; `drop` closes the connection without an answer."""
+    """One answer of the server.
+
+    `hang` seconds pass first; `drop` closes the connection without an answer, `cut` in the middle of one; with `drip`, so
+    many seconds pass after each byte.
+    """
 
     code: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     hang: float = 0.0
     drop: bool = False
+    cut: bool = False
+    drip: float = 0.0
 
 
 def reply(
@@ -83,6 +109,9 @@ class FakeEndpoint:
         self.script: list[Step] = []
         self.requests: list[dict[str, Any]] = []
         self.authorizations: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        self.paths: list[str] = []
+        self.closing = threading.Event()
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -98,14 +127,17 @@ class FakeEndpoint:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.closing.set()
         self._server.shutdown()
         self._server.server_close()
 
-    def next_step(self, request: dict[str, Any], authorization: str) -> Step:
+    def next_step(self, request: dict[str, Any], headers: Mapping[str, str], path: str) -> Step:
         """Notes a request and says what to do with it."""
         with self._lock:
             self.requests.append(request)
-            self.authorizations.append(authorization)
+            self.authorizations.append(headers.get("authorization", ""))
+            self.headers.append(dict(headers))
+            self.paths.append(path)
             if self.script:
                 return self.script.pop(0)
         return self.default(request) if callable(self.default) else self.default
@@ -118,18 +150,32 @@ class FakeEndpoint:
 
             def do_POST(self) -> None:
                 request = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                step = endpoint.next_step(request, self.headers.get("authorization", ""))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                step = endpoint.next_step(request, headers, self.path)
                 if step.hang:
-                    threading.Event().wait(step.hang)
+                    endpoint.closing.wait(step.hang)
                 if step.drop:
                     self.close_connection = True
                     return
+                with contextlib.suppress(ConnectionError):  # the client may have gone away
+                    self._answer(step)
+
+            def _answer(self, step: Step) -> None:
                 self.send_response(step.code)
                 for name, value in step.headers.items():
                     self.send_header(name, value)
                 self.send_header("content-length", str(len(step.body)))
                 self.end_headers()
-                self.wfile.write(step.body)
+                if step.cut:
+                    self.wfile.write(step.body[: len(step.body) // 2])
+                    self.close_connection = True
+                elif step.drip:
+                    for byte in step.body:
+                        self.wfile.write(bytes([byte]))
+                        if endpoint.closing.wait(step.drip):
+                            return
+                else:
+                    self.wfile.write(step.body)
 
             def log_message(self, *_: object) -> None:
                 """Tests stay quiet."""

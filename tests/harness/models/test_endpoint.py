@@ -1,15 +1,18 @@
 """Endpoints: every fault has a name, none becomes a text; a dead endpoint ends soon; the key goes nowhere."""
 
 import itertools
+import json
 import time
+from email.utils import formatdate
 
 import pytest
 
-from harness.errors import ModelError, UserError
-from harness.models import endpoint as module
-from harness.models.endpoint import EndpointModel
+from harness.errors import EndpointError, ModelError, UserError
+from harness.models.endpoint import EndpointModel, Hosts
+from harness.models.endpoint.outcomes import retry_after
+from harness.models.endpoint.traffic import GIVE_UP_AFTER
 from harness.records import GenerationSettings, Generator, Message, Prompt, ScoreSampler
-from tests.harness.models.fake_endpoint import DROP, Step, raw, reply, status
+from tests.harness.models.fake_endpoint import DROP, FakeClock, Step, raw, reply, status
 
 SETTINGS = GenerationSettings(max_new_tokens=9)
 TURN = (Message(role="user", content="fever?"),)
@@ -136,35 +139,58 @@ def test_timeout_has_its_name(endpoint):
     assert len(endpoint.requests) == 2
 
 
-@pytest.mark.parametrize("value", ["0.2", None])
-def test_retry_after_is_honoured(endpoint, value):
-    """The wait a server asks for, as seconds or milliseconds, is kept before the next try."""
-    headers = {"retry-after": value} if value else {"retry-after-ms": "200"}
-    endpoint.script = [status(429, headers=headers)]
+def test_a_server_that_only_keeps_the_line_open_is_a_timeout(endpoint):
+    """Bytes that trickle in do not prolong a request: its seconds are counted from the first byte to the last."""
+    endpoint.default = Step(body=b" " * 400, drip=0.02)
     started = time.monotonic()
-    assert answers(client(endpoint), prompts())[0].text == "ok"
-    assert time.monotonic() - started >= 0.2
+    [completion] = answers(client(endpoint, timeout=0.2, max_retries=0), prompts())
+    assert completion.error.kind == "timeout"
+    assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "2"}, 2.0),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after-ms": "300"}, 0.3),
+        ({"retry-after-ms": "soon", "retry-after": "3"}, 3.0),
+        ({"retry-after": "-5"}, 0.0),
+    ],
+)
+def test_retry_after_is_honoured(endpoint, headers, seconds):
+    """The wait a server asks for, as seconds or milliseconds, is kept before the next try, to the letter."""
+    clock = FakeClock()
+    endpoint.script = [status(429, headers=headers)]
+    assert answers(client(endpoint, hosts=Hosts(clock)), prompts())[0].text == "ok"
+    assert clock.waited == pytest.approx(seconds)
+
+
+def test_without_retry_after_the_pauses_grow_and_end(endpoint):
+    """Pauses double from `backoff` on, less a random part of up to a half, and none is longer than eight seconds."""
+    clock = FakeClock()
+    endpoint.default = status(503)
+    answers(client(endpoint, hosts=Hosts(clock), backoff=1.0, max_retries=6), prompts())
+    assert len(endpoint.requests) == 7
+    most = 1 + 2 + 4 + 8 + 8 + 8
+    assert most / 2 <= clock.waited <= most
 
 
 def test_retry_after_as_a_date():
     """An HTTP date is a wait from now, and one that has passed is none; nonsense is ignored."""
-    from email.utils import formatdate
+    assert 25 < retry_after({"retry-after": formatdate(time.time() + 30, usegmt=True)}) <= 30
+    assert retry_after({"retry-after": formatdate(time.time() - 30, usegmt=True)}) == 0
+    assert retry_after({"retry-after": "soon"}) is None
+    assert retry_after({"retry-after": "nan"}) is None
+    assert retry_after({}) is None
 
-    assert 25 < module._retry_after({"retry-after": formatdate(time.time() + 30, usegmt=True)}) <= 30
-    assert module._retry_after({"retry-after": formatdate(time.time() - 30, usegmt=True)}) == 0
-    assert module._retry_after({"retry-after": "soon"}) is None
-    assert module._retry_after({}) is None
 
-
-def test_rate_limit_holds_everybody_back(endpoint):
-    """After a 429 with a wait, no request is sent until it is over."""
-    endpoint.script = [status(429, headers={"retry-after-ms": "150"})]
-    model = client(endpoint, concurrency=1)
-    answers(model, prompts())
-    model._resume_at = time.monotonic() + 0.15
-    started = time.monotonic()
-    answers(model, prompts())
-    assert time.monotonic() - started >= 0.14
+@pytest.mark.parametrize(("word", "requests"), [("false", 1), ("true", 3)])
+def test_the_servers_own_word_on_trying_again_is_kept(endpoint, word, requests):
+    """`x-should-retry` decides, whatever the status says."""
+    endpoint.default = status(503 if word == "false" else 400, headers={"x-should-retry": word})
+    answers(client(endpoint), prompts())
+    assert len(endpoint.requests) == requests
 
 
 def test_dead_endpoint_is_given_up(endpoint):
@@ -173,7 +199,7 @@ def test_dead_endpoint_is_given_up(endpoint):
     model = client(endpoint, concurrency=2)
     completions = answers(model, prompts(200))
     assert {completion.error.kind for completion in completions} == {"insufficient_quota"}
-    assert len(endpoint.requests) <= module.GIVE_UP_AFTER + 2
+    assert len(endpoint.requests) <= GIVE_UP_AFTER + 2
     before = len(endpoint.requests)
     assert answers(model, prompts(3))[0].error.message.startswith("not sent:")
     assert len(endpoint.requests) == before
@@ -321,6 +347,43 @@ def test_missing_variables_are_named():
         EndpointModel(name="m", base_url="${MY_URL}/v1", environ={})
     with pytest.raises(UserError, match="OPENAI_API_KEY"):
         EndpointModel(name="m", environ={})
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        status(400, f"no {KEY}"),
+        status(500, f"<html><title>{KEY}</title></html>"),
+        raw({"error": {"message": KEY, "code": 401}}),
+        raw({"error": KEY}),
+        raw(KEY),
+        raw(f"{{{KEY}"),
+        raw(f"<title>{KEY}</title>", content_type="text/html"),
+        reply(None, refusal=f"I refuse {KEY}"),
+        reply(f"your key is {KEY}"),
+        reply("half", finish=KEY),
+        Step(code=429, body=f"slow down, {KEY}".encode(), headers={"x-key": KEY}),
+    ],
+)
+def test_a_key_that_comes_back_is_blotted_out(endpoint, step):
+    """Wherever an endpoint puts the key, in whatever shape, it is in nothing that is kept."""
+    endpoint.default = step
+    model = client(endpoint, api_key="env:MY_KEY", environ={"MY_KEY": KEY}, max_retries=0)
+    [completion] = answers(model, prompts())
+    assert KEY not in repr(completion)
+    assert "***" in repr(completion)
+    endpoint.default = status(401, json.dumps({"headers": f"Bearer {KEY}"}))
+    with pytest.raises(EndpointError) as raised:
+        model.sample(TURN, n=1, temperature=1.0, max_new_tokens=4)
+    assert KEY not in f"{raised.value} {raised.value!r}"
+    assert KEY not in str(model.traffic.tallies)
+
+
+def test_a_placeholder_key_does_not_spoil_answers(endpoint):
+    """A key such as EMPTY is blotted out of messages, and left in what the model wrote."""
+    endpoint.default = reply("the room is EMPTY")
+    model = client(endpoint, api_key="env:MY_KEY", environ={"MY_KEY": "EMPTY"})
+    assert answers(model, prompts())[0].text == "the room is EMPTY"
 
 
 def test_openais_key_is_not_sent_elsewhere(endpoint, monkeypatch):
