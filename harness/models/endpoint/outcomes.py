@@ -280,7 +280,7 @@ def _entries(logprobs: Mapping[str, Any]) -> list[tuple[Any, Any, list[tuple[Any
         return []
     return [
         (token, value, list(top.items()) if isinstance(top, dict) else [])
-        for token, value, top in zip(*columns, strict=False)  # type: ignore[arg-type]
+        for token, value, top in zip(*columns, strict=False)
     ]
 
 
