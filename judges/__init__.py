@@ -23,6 +23,7 @@ from harness.suite.grammar import (
     RelevancySpec,
     ToxicitySpec,
 )
+from judges.graders import Endpoint
 from judges.nli import Entailer
 
 __all__ = ["JudgeBuilder", "direction_of"]
@@ -47,6 +48,7 @@ class JudgeBuilder:
         self._steps = steps
         self._trusted = trusted
         self._entailers: dict[str, Entailer] = {}
+        self._endpoints: dict[str, Endpoint] = {}
 
     def build(self, name: str, spec: AnyJudgeSpec) -> Judge:
         """The judge whose metric is called `name`. Raises ModelError or UserError when its model cannot be had."""
@@ -74,7 +76,7 @@ class JudgeBuilder:
             case GEvalSpec():
                 from judges.geval import build_geval
 
-                return build_geval(name, spec, self._models, steps_folder=self._steps)
+                return build_geval(name, spec, self._models, steps_folder=self._steps, endpoints=self._endpoints)
             case OverlapSpec():
                 from judges.overlap import OverlapJudge
 

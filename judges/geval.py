@@ -1,35 +1,51 @@
 """G-Eval: a criterion, evaluation steps, a form that asks for the score alone, and a probability-weighted score.
 
-After Liu et al. 2023 (EMNLP, section 3): the steps are written once by the judge, or pinned in the suite, and shared by every
-candidate; the score is sum(p(s) * s) over the scores s of the declared scale, mapped to [0, 1] by the declared ends. Modes:
+After Liu et al. 2023 (EMNLP, section 3). The judge model writes the steps once, greedily, or the suite pins them; they
+are stored, hashed (`steps_hash` in the evidence) and shared by every candidate and every later run. The form
+(`judges/prompts/geval_form.txt`) shows the criterion, the steps, what is to be judged, and asks for the score only. The
+score is sum(p(s) * s) over the scores s of the declared scale, mapped to [0, 1] by the declared ends. Modes, one of
+which a judge keeps to:
 
 - *exact* (models that run here): the likelihood of every score string, end of turn included, under teacher forcing; the
-  distribution is their softmax, so no top-k cut and no guess about tokens: "10" as one token or two gives the same score.
-- *topk* (endpoints with logprobs): the first reply token's alternatives, merged by the score they spell; used only when the valid
-  mass is at least `MASS_FLOOR` and no score of the scale takes two tokens (scales up to 9).
-- *sampled* (endpoints without): `samples` draws at temperature 1; unreadable draws are left out and counted.
+  distribution is their softmax, so no top-k cut and no guess about tokens: "10" as one token or two gives the same
+  score.
+- *topk* (endpoints with logprobs): at temperature 1, the alternatives to the token that holds the score, merged by the
+  score they spell; labels before it are gone through by their probability. Below a valid mass of 0.5 the case is
+  unscored, not re-asked: a draw would be another measure. Scales beyond 9 need tokens that hold two digits, which is
+  probed; where they are split, `auto` is sampled. Whether logprobs are those before temperature is probed once an
+  endpoint (evidence `logprobs`).
+- *sampled* (endpoints without): `samples` draws at temperature 1, top_p 1. Unreadable draws are left out and counted
+  (`unparsable`), never 0; a fraction such as 2.5 counts as it stands; `standard_error` is s / sqrt(n), on the scale.
 
-A distribution without enough valid mass, or no readable draw, is an error, never a low score.
-Judged well: what the criterion names in plain words. Judged ill: facts (use correctness).
+`auto` is exact here, topk at an endpoint whose first reply has logprobs, else sampled. Comparing scores of different
+modes is refused.
+
+The form shows the input where there is one, and the reference or context where the criteria say "reference" or
+"context" (a case without it is then unscored); `shows` says so outright. Of several criteria each gets steps, a form
+and a score of its own in the evidence, and the score is their mean. With `reason: true` the model is asked why after
+the score is fixed.
+
+A distribution without enough valid mass, or no readable draw, is an error, never a low score. An empty answer is shown
+as "(empty)". Judged well: what the criterion names in plain words. Judged ill: facts (use correctness), and texts of
+the judge's own making, which language models prefer (Liu et al., section 4). A small judge model grades form more than
+content.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 from harness.errors import ModelError, UserError
 from harness.records import (
     Case,
-    ChoiceScorer,
+    Completion,
     Failure,
     GenerationSettings,
     Generator,
@@ -38,244 +54,283 @@ from harness.records import (
     Metric,
     Models,
     Prompt,
-    ScoreSampler,
     fingerprint,
 )
 from harness.suite.grammar import AnswersModel, GEvalSpec, OpenAIModel
+from judges.graders import Endpoint, EndpointGrader, ExactGrader, Grade, Grader
+from judges.grades import Scale
 from judges.judging import Scored, judge_each
 
-VERSION = 1
-WORKERS = 8
-"""Forms that are with an endpoint at once; the endpoint itself may allow fewer."""
-MASS_FLOOR = 0.5
-"""Least share of probability on valid scores for a topk distribution to count."""
-_SCORE = re.compile(r"-?\d+(?:\.\d+)?")
-_PLACEHOLDER = re.compile(r"\{(criteria|steps|input|answer|low|high)\}")
-_STEP = re.compile(r"^\s*(?:\d+[.):]|[-*])\s*(?=\S)")
+VERSION = 2
+STEP_TOKENS, REASON_TOKENS = 400, 120
+_PLACEHOLDER = re.compile(r"\{(criteria|steps|input|answer|reference|context|low|high)\}")
+_STEP = re.compile(r"^\s*(?:(?:step\s*)?\d+[.):]|[-*•])\s*(?=\S)", re.IGNORECASE)
+_NAMED = {
+    "reference": re.compile(r"\breferences?\b", re.IGNORECASE),
+    "context": re.compile(r"\bcontexts?\b", re.IGNORECASE),
+}
+_NEEDS = {"input": "input", "reference": "references", "context": "contexts"}
 
 
 def prompt_text(name: str) -> str:
     """A prompt file of judges/prompts, as text."""
-    return resources.files("judges").joinpath("prompts", name).read_text(encoding="utf-8")
+    return resources.files("judges").joinpath("prompts", name).read_text(encoding="utf-8").strip()
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
-    """Fills known placeholders in one pass, so braces or placeholders inside a value stay as they are."""
-    return _PLACEHOLDER.sub(lambda match: values.get(match.group(1), match.group()), template)
+    """Fills known placeholders in one pass, so braces or placeholders inside a value stay as they are.
+
+    A paragraph of the template with a placeholder that has no value is left out.
+    """
+    paragraphs = [
+        paragraph
+        for paragraph in template.split("\n\n")
+        if all(name in values for name in _PLACEHOLDER.findall(paragraph))
+    ]
+    return _PLACEHOLDER.sub(lambda match: values[match.group(1)], "\n\n".join(paragraphs))
 
 
-class Distribution(Protocol):
-    """How one mode turns filled forms into scores."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Criterion:
+    """What is judged, and the steps by which. `name` is empty where there is but one."""
 
-    mode: str
-    key: str
+    text: str
+    steps: tuple[str, ...]
+    name: str = ""
 
-    def score(self, forms: Sequence[str]) -> list[tuple[float, dict[str, Any]] | Failure]:
-        """For each form the raw score on the scale with its evidence."""
-        ...
-
-
-class ExactScores:
-    """Teacher-forced likelihoods of every score of the scale."""
-
-    mode = "exact"
-
-    def __init__(self, scorer: ChoiceScorer, scale: tuple[int, int]) -> None:
-        self._scorer = scorer
-        self._scores = list(range(scale[0], scale[1] + 1))
-        self.key = scorer.key
-
-    def score(self, forms: Sequence[str]) -> list[tuple[float, dict[str, Any]] | Failure]:
-        prompts = [(Message(role="user", content=form),) for form in forms]
-        rows = self._scorer.log_likelihoods(prompts, [str(score) for score in self._scores])
-        return [self._weigh(row) for row in rows]
-
-    def _weigh(self, row: list[float]) -> tuple[float, dict[str, Any]] | Failure:
-        top = max(row)
-        if top == -math.inf:
-            return Failure(kind="prompt_too_long", message="the form does not fit the judge model's context window")
-        weights = [math.exp(value - top) for value in row]
-        total = sum(weights)
-        probabilities = {str(s): w / total for s, w in zip(self._scores, weights, strict=True)}
-        mass = sum(math.exp(value) for value in row)
-        return _mean(probabilities), _evidence(self.mode, probabilities, mass)
-
-
-class EndpointScores:
-    """The first token's alternatives at an endpoint, falling back to draws where the endpoint gives none."""
-
-    def __init__(
-        self, sampler: ScoreSampler, scale: tuple[int, int], *, samples: int, mode: Literal["auto", "topk", "sampled"]
-    ) -> None:
-        self._sampler = sampler
-        self._scale = scale
-        self._samples = samples
-        self._wanted = mode
-        self.key = sampler.key
-        self.mode = "sampled" if mode == "sampled" or scale[1] > 9 or scale[0] < 0 else "topk"
-        if mode == "topk" and self.mode != "topk":
-            raise UserError(f"'mode: topk' reads one token, and scale {list(scale)} needs more. Use 0..9 or 'sampled'.")
-
-    def score(self, forms: Sequence[str]) -> list[tuple[float, dict[str, Any]] | Failure]:
-        """Asks for all forms at once where the mode is known; the first one alone finds out whether there are logprobs."""
-        messages = [(Message(role="user", content=form),) for form in forms]
-        first = [self._one(message) for message in messages[:1]]
-        with ThreadPoolExecutor(max_workers=WORKERS) as pool:
-            return [*first, *pool.map(self._one, messages[1:])]
-
-    def _one(self, messages: tuple[Message, ...]) -> tuple[float, dict[str, Any]] | Failure:
-        try:
-            if self.mode == "topk":
-                tokens = self._sampler.reply_tokens(messages, temperature=1.0, max_new_tokens=1)
-                if tokens is not None:
-                    return self._from_logprobs(tokens[0].alternatives)
-                if self._wanted == "topk":
-                    return Failure(kind="no_logprobs", message="the endpoint gives no logprobs; use mode 'sampled'")
-                self.mode = "sampled"  # remembered: one endpoint, one mode
-            return self._from_draws(self._sampler.sample(messages, n=self._samples, temperature=1.0, max_new_tokens=8))
-        except ModelError as error:
-            return Failure(kind="judge_unreachable", message=str(error))
-
-    def _from_logprobs(self, alternatives: Sequence[tuple[str, float]]) -> tuple[float, dict[str, Any]] | Failure:
-        masses: dict[str, float] = {}
-        for token, logprob in alternatives:
-            score = read_score(token, self._scale)
-            if score is not None and score == int(score):
-                spelled = str(int(score))
-                masses[spelled] = masses.get(spelled, 0.0) + math.exp(logprob)
-        mass = sum(masses.values())
-        if mass < MASS_FLOOR:
-            return Failure(kind="low_valid_mass", message=f"only {mass:.3f} of the probability is on valid scores")
-        probabilities = {score: value / mass for score, value in sorted(masses.items(), key=lambda item: int(item[0]))}
-        return _mean(probabilities), _evidence("topk", probabilities, mass)
-
-    def _from_draws(self, replies: list[str]) -> tuple[float, dict[str, Any]] | Failure:
-        scores = [score for score in (read_score(reply, self._scale) for reply in replies) if score is not None]
-        if not scores:
-            return Failure(kind="unparsable", message=f"none of {len(replies)} replies starts with a score")
-        counts = Counter(f"{score:g}" for score in scores)
-        probabilities = {score: n / len(scores) for score, n in sorted(counts.items(), key=lambda item: float(item[0]))}
-        mean = sum(scores) / len(scores)
-        spread = math.sqrt(sum((s - mean) ** 2 for s in scores) / (len(scores) - 1)) if len(scores) > 1 else None
-        evidence = _evidence("sampled", probabilities, len(scores) / len(replies))
-        error = spread / math.sqrt(len(scores)) if spread is not None else None
-        return mean, {**evidence, "n": len(scores), "unparsable": len(replies) - len(scores), "standard_error": error}
-
-
-def read_score(text: str, scale: tuple[int, int]) -> float | None:
-    """The score a reply starts with: ASCII digits inside the scale, Markdown, quotes and a `Score:` label ignored; else None."""
-    stripped = re.sub(r"^(?:[\s*_`\"'▁:]|[-–]\s)*(?:score\s*[:=]?[\s*_`\"']*)?", "", text, flags=re.IGNORECASE)
-    match = _SCORE.match(stripped)
-    if match is None or not match.group().isascii():
-        return None
-    value = float(match.group())
-    return value if scale[0] <= value <= scale[1] else None
+    @property
+    def numbered(self) -> str:
+        """The steps as the form shows them."""
+        return "\n".join(f"{number}. {step}" for number, step in enumerate(self.steps, start=1))
 
 
 class GEvalJudge:
-    """One criterion on one scale, normalised to [0, 1], higher is better."""
+    """One or several criteria on one scale, normalised to [0, 1], higher is better."""
 
     def __init__(
-        self, name: str, distribution: Distribution, *, criteria: str, steps: Sequence[str], scale: tuple[int, int]
+        self,
+        name: str,
+        grader: Grader,
+        *,
+        criteria: Sequence[Criterion],
+        scale: Scale,
+        shows: Sequence[str] | None = None,
+        explainer: Generator | None = None,
     ) -> None:
+        """Asks nothing yet.
+
+        Args:
+            name: The metric's.
+            grader: What grades forms.
+            criteria: At least one.
+            scale: Lowest and highest score.
+            shows: Of input, reference and context what every case must have and the form shows; left out, see the module.
+            explainer: The same model, to be asked for a reason after the score; None asks for none.
+        """
         self.metric = Metric(name=name, direction="higher")
-        self._distribution = distribution
-        self._criteria = criteria
-        self._steps = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1))
+        self._grader = grader
+        self._criteria = tuple(criteria)
         self._scale = scale
-        self._form = prompt_text("geval_form.txt").strip()
-        self.steps_hash = hashlib.sha256(self._steps.encode()).hexdigest()[:16]
+        said = " ".join(criterion.text for criterion in criteria)
+        self._needs = tuple(part for part, named in _NAMED.items() if named.search(said)) if shows is None else shows
+        self._shows = ("input", *self._needs) if shows is None else tuple(shows)
+        self._explainer = explainer
+        self._forms = {True: prompt_text("geval_form.txt"), False: prompt_text("geval_form_text.txt")}
+        self.steps_hash = steps_hash(criteria)
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint(
-            ["geval", VERSION, self._distribution.key, self._form, self._criteria, self._steps, self._scale]
-        )
+        asked = [[criterion.name, criterion.text, criterion.numbered] for criterion in self._criteria]
+        reason = prompt_text("geval_reason.txt") if self._explainer else None
+        forms = [self._forms[True], self._forms[False]]
+        return fingerprint(["geval", VERSION, self._grader.key, forms, asked, self._scale, self._shows, reason])
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """For a run's record: all that the scores rest on."""
+        criteria = {c.name or self.metric.name: {"criterion": c.text, "steps": list(c.steps)} for c in self._criteria}
+        return {
+            "kind": "geval", "version": VERSION, "scale": list(self._scale), "criteria": criteria,
+            "steps_hash": self.steps_hash, "shows": list(self._shows),
+        }  # fmt: skip
 
     def judge(self, cases: Sequence[Case]) -> list[Judgement]:
-        return judge_each(cases, self.metric.name, needs=("answer", "input"), empty=None, score=self._score)
+        needs = ("answer", *(_NEEDS[part] for part in self._needs))
+        return judge_each(cases, self.metric.name, needs=needs, empty=None, score=self._score)
 
     def _score(self, cases: list[Case]) -> list[Scored | Failure]:
-        low, high = self._scale
-        forms = [self._fill(case) for case in cases]
-        unique = list(dict.fromkeys(forms))
-        rows = dict(zip(unique, self._distribution.score(unique), strict=True))
-        scored: list[Scored | Failure] = []
-        for form in forms:
-            row = rows[form]
-            if isinstance(row, Failure):
-                scored.append(row)
-                continue
-            raw, evidence = row
-            scored.append(((raw - low) / (high - low), None, {"raw": raw, **evidence, "steps_hash": self.steps_hash}))
-        return scored
+        forms = [[self._fill(criterion, case) for criterion in self._criteria] for case in cases]
+        unique = list(dict.fromkeys(form for row in forms for form in row))
+        grades = dict(zip(unique, self._grader.grade(unique), strict=True))
+        reasons = self._reasons({form: grade for form, grade in grades.items() if not isinstance(grade, Failure)})
+        return [self._combine([(form, grades[form]) for form in row], reasons) for row in forms]
 
-    def _fill(self, case: Case) -> str:
+    def _fill(self, criterion: Criterion, case: Case) -> str:
+        shown = {
+            "input": case.input or "",
+            "reference": "\n".join(case.references),
+            "context": "\n\n".join(case.contexts),
+        }
         values = {
-            "criteria": self._criteria, "steps": self._steps, "input": case.input or "",
-            "answer": (case.answer or "").strip() or "(empty)", "low": str(self._scale[0]), "high": str(self._scale[1]),
+            "criteria": criterion.text, "steps": criterion.numbered, "answer": (case.answer or "").strip() or "(empty)",
+            "low": str(self._scale[0]), "high": str(self._scale[1]),
         }  # fmt: skip
-        return fill(self._form, values)
+        values |= {part: text for part, text in shown.items() if part in self._shows and text}
+        return fill(self._forms["input" in values], values)
+
+    def _combine(
+        self, grades: Sequence[tuple[str, Grade | Failure]], reasons: Mapping[str, dict[str, Any]]
+    ) -> Scored | Failure:
+        low, high = self._scale
+        found: dict[str, dict[str, Any]] = {}
+        for criterion, (form, grade) in zip(self._criteria, grades, strict=True):
+            if isinstance(grade, Failure):
+                where = f"{criterion.name}: " if criterion.name else ""
+                return Failure(kind=grade.kind, message=f"{where}{grade.message}")
+            raw, evidence = grade
+            found[criterion.name] = {
+                "score": (raw - low) / (high - low), "raw": raw, **evidence, **reasons.get(form, {}),
+            }  # fmt: skip
+        mean = sum(row["score"] for row in found.values()) / len(found)
+        if len(self._criteria) == 1:
+            [only] = found.values()
+            del only["score"]
+            return mean, None, {**only, "steps_hash": self.steps_hash}
+        modes = [row.pop("mode") for row in found.values()]
+        raw = sum(row["raw"] for row in found.values()) / len(found)
+        return mean, None, {"raw": raw, "mode": modes[0], "criteria": found, "steps_hash": self.steps_hash}
+
+    def _reasons(self, grades: Mapping[str, Grade]) -> dict[str, dict[str, Any]]:
+        """For each form, what the model says about the score it finds likeliest; empty where nobody asked."""
+        if self._explainer is None:
+            return {}
+        asked = prompt_text("geval_reason.txt")
+        prompts = [
+            Prompt(
+                sample_id=form,
+                messages=(
+                    Message(role="user", content=form),
+                    Message(role="assistant", content=_likeliest(evidence)),
+                    Message(role="user", content=asked),
+                ),
+            )
+            for form, (_, evidence) in grades.items()
+        ]
+        found = _complete(self._explainer, prompts, GenerationSettings(max_new_tokens=REASON_TOKENS))
+        return {
+            prompt.sample_id: {"reason": completion.text}
+            if completion.error is None
+            else {"reason": None, "reason_error": completion.error.message}
+            for prompt, completion in zip(prompts, found, strict=True)
+        }
 
 
-def build_geval(name: str, spec: GEvalSpec, models: Models, *, steps_folder: Path | None = None) -> GEvalJudge:
+def build_geval(
+    name: str,
+    spec: GEvalSpec,
+    models: Models,
+    *,
+    steps_folder: Path | None = None,
+    endpoints: dict[str, Endpoint] | None = None,
+) -> GEvalJudge:
     """The judge of a suite's `kind: geval`. Steps that are not pinned are written by the judge model, once, and kept.
 
+    `endpoints` is the memory, by key, of what was found out about endpoints; judges that share it share their probes.
     Raises ModelError when the model cannot be reached or writes no steps, UserError for a mode the model cannot do.
     """
     if isinstance(spec.model, AnswersModel):
         raise UserError(
             f"judge '{name}': a geval model must generate (got kind 'answers'). Use transformers or openai."
         )
-    distribution: Distribution
-    if isinstance(spec.model, OpenAIModel):
-        if spec.mode == "exact":
-            raise UserError(f"judge '{name}': mode 'exact' needs a model that runs here. Use 'auto' with kind openai.")
-        distribution = EndpointScores(
-            models.score_sampler(spec.model), spec.scale, samples=spec.samples, mode=spec.mode
-        )
-    else:
+    grader = _endpoint_grader(name, spec, models, {} if endpoints is None else endpoints)
+    if grader is None:
         if spec.mode not in ("auto", "exact"):
             raise UserError(f"judge '{name}': mode '{spec.mode}' is for endpoints. Use 'exact' with kind transformers.")
-        distribution = ExactScores(models.choice_scorer(spec.model), spec.scale)
-    steps = spec.steps or _kept_steps(name, spec, models.generator(spec.model), steps_folder)
-    return GEvalJudge(name, distribution, criteria=spec.criteria, steps=steps, scale=spec.scale)
+        grader = ExactGrader(models.choice_scorer(spec.model), spec.scale)
+    texts = spec.criteria if isinstance(spec.criteria, dict) else {"": spec.criteria}
+    pinned = spec.steps if isinstance(spec.steps, dict) else {"": spec.steps} if spec.steps else {}
+    criteria = [
+        Criterion(
+            name=key, text=text, steps=tuple(pinned.get(key) or _kept_steps(name, text, spec, models, steps_folder))
+        )
+        for key, text in texts.items()
+    ]
+    explainer = models.generator(spec.model) if spec.reason else None
+    return GEvalJudge(name, grader, criteria=criteria, scale=spec.scale, shows=spec.shows, explainer=explainer)
 
 
-def _kept_steps(name: str, spec: GEvalSpec, generator: Generator, folder: Path | None) -> list[str]:
+def _endpoint_grader(name: str, spec: GEvalSpec, models: Models, endpoints: dict[str, Endpoint]) -> Grader | None:
+    """The grader of an endpoint's model; None for a model that runs here."""
+    if not isinstance(spec.model, OpenAIModel):
+        return None
+    if spec.mode == "exact":
+        raise UserError(f"judge '{name}': mode 'exact' needs a model that runs here. Use 'auto' with kind openai.")
+    if spec.mode == "topk" and spec.scale[0] < 0:
+        raise UserError(
+            f"judge '{name}': mode 'topk' reads digits, and scale {list(spec.scale)} has a sign. Use 'sampled'."
+        )
+    sampler = models.score_sampler(spec.model)
+    endpoint = endpoints.setdefault(sampler.key, Endpoint(sampler, workers=spec.model.concurrency))
+    digits = fill(prompt_text("geval_digits.txt"), {"high": str(spec.scale[1])})
+    return EndpointGrader(endpoint, spec.scale, samples=spec.samples, mode=spec.mode, digits=digits)
+
+
+def steps_hash(criteria: Sequence[Criterion]) -> str:
+    """16 hex digits that change with any step of any criterion."""
+    text = "\n\n".join(criterion.numbered for criterion in criteria)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _kept_steps(name: str, criteria: str, spec: GEvalSpec, models: Models, folder: Path | None) -> list[str]:
     """The steps the judge model wrote for these criteria before, or writes now."""
-    values = {"criteria": spec.criteria, "low": str(spec.scale[0]), "high": str(spec.scale[1])}
-    request = fill(prompt_text("geval_steps.txt").strip(), values)
+    generator = models.generator(spec.model)
+    values = {"criteria": criteria, "low": str(spec.scale[0]), "high": str(spec.scale[1])}
+    request = fill(prompt_text("geval_steps.txt"), values)
     if folder is None:
         return write_steps(name, request, generator)
-    path = folder / f"{fingerprint([generator.key, request])[:32]}.json"
+    path = folder / f"{fingerprint([VERSION, generator.key, request])[:32]}.json"
     if path.is_file():
-        kept: list[str] = json.loads(path.read_text(encoding="utf-8"))
+        kept: list[str] = json.loads(path.read_text(encoding="utf-8"))["steps"]
         return kept
     steps = write_steps(name, request, generator)
+    record = {"criteria": criteria, "scale": list(spec.scale), "model": generator.key, "steps": steps}
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(steps, ensure_ascii=False), encoding="utf-8")
+    unfinished.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     unfinished.replace(path)
     return steps
 
 
 def write_steps(name: str, request: str, generator: Generator) -> list[str]:
-    """Asks the judge model for its evaluation steps, greedily. Raises ModelError when it writes none."""
+    """Asks the judge model for its evaluation steps, greedily. Raises ModelError when it writes none.
+
+    Numbered or marked lines are steps; where no line is, two lines or more of at least three words each.
+    """
     prompt = Prompt(sample_id="steps", messages=(Message(role="user", content=request),))
-    settings = GenerationSettings(max_new_tokens=300)
-    completion = next(c for batch in generator.generate([prompt], settings) for _, c in batch)
-    lines = [_STEP.sub("", line).strip() for line in (completion.text or "").splitlines() if _STEP.match(line)]
-    if not lines:
+    [completion] = _complete(generator, [prompt], GenerationSettings(max_new_tokens=STEP_TOKENS))
+    lines = [line.strip() for line in (completion.text or "").splitlines()]
+    steps = [_STEP.sub("", line) for line in lines if _STEP.match(line)]
+    plain = [line for line in lines if len(line.split()) >= 3]
+    if not steps and len(plain) > 1:
+        steps = plain
+    if not steps:
         why = completion.error.message if completion.error else f"it wrote {(completion.text or '')[:80]!r}"
         raise ModelError(f"judge '{name}': the model wrote no evaluation steps ({why}). Pin them under 'steps:'.")
-    return lines
+    return steps
 
 
-def _mean(probabilities: Mapping[str, float]) -> float:
-    return sum(float(score) * probability for score, probability in probabilities.items())
+def _complete(generator: Generator, prompts: Sequence[Prompt], settings: GenerationSettings) -> list[Completion]:
+    """One completion a prompt, in order; where the model breaks down, those still open hold the reason."""
+    found: dict[int, Completion] = {}
+    try:
+        for batch in generator.generate(prompts, settings):
+            found.update(batch)
+    except ModelError as error:
+        failed = Completion(text=None, error=Failure(kind="model_failed", message=str(error)))
+        return [found.get(index, failed) for index in range(len(prompts))]
+    return [found[index] for index in range(len(prompts))]
 
 
-def _evidence(mode: str, probabilities: Mapping[str, float], mass: float) -> dict[str, Any]:
-    rounded = {score: round(value, 6) for score, value in probabilities.items()}
-    return {"mode": mode, "distribution": rounded, "valid_mass": round(min(1.0, mass), 6)}
+def _likeliest(evidence: Mapping[str, Any]) -> str:
+    distribution: Mapping[str, float] = evidence["distribution"]
+    return max(distribution, key=distribution.__getitem__)

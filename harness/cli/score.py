@@ -31,6 +31,7 @@ def score(
     trust_code: Annotated[
         bool, typer.Option("--trust-code", help="Run the suite's custom judges, which are code.")
     ] = False,
+    home: Annotated[Path, typer.Option(help="Where G-Eval steps written by a judge are kept.")] = Path(".muster"),
 ) -> None:
     """Judge existing answers. A line that cannot be judged gets score null and says why."""
     from rich.console import Console
@@ -49,7 +50,7 @@ def score(
     if not cases:
         raise NothingEvaluatedError(f"{input}: holds no line to score")
     agreed = trust_code or any(setting.startswith("factory=") for setting in set or [])
-    builder = JudgeBuilder(ModelRoom(root), trusted=root if agreed else None)
+    builder = JudgeBuilder(ModelRoom(root), steps=home / "geval_steps", trusted=root if agreed else None)
     try:
         built = builder.build(judge, spec)
     except UserError as error:
@@ -105,7 +106,7 @@ def override(options: dict[str, Any], setting: str) -> None:
         place = place.setdefault(part, {})
         if not isinstance(place, dict):
             raise UserError(f"--set {key}: '{part}' holds no options (got {place!r})")
-    place[last] = text if last in TEXT_OPTIONS else parse_value(text, yaml)
+    place[last] = text if last in TEXT_OPTIONS or outer == ["criteria"] else parse_value(text, yaml)
 
 
 TEXT_OPTIONS = frozenset({"criteria", "pattern", "name", "base_url", "api_key", "path", "kind", "factory"})

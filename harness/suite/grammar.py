@@ -423,16 +423,24 @@ class GEvalSpec(JudgeSpec):
     """G-Eval: criteria, chain-of-thought steps, a form that asks for the score alone, probability-weighted."""
 
     kind: Literal["geval"]
-    criteria: Text
-    """What a good answer does, in a sentence or a few."""
+    criteria: Text | Annotated[dict[Name, Text], Field(min_length=1)]
+    """What a good answer does, in a sentence or a few; or several criteria by name, whose mean is the score."""
     scale: Annotated[tuple[int, int], Field(strict=False)] = (1, 5)
     """Lowest and highest score the judge may give; the result is scaled to 0..1."""
-    steps: Annotated[list[Text], Field(min_length=1)] | None = None
-    """Pinned evaluation steps; left out, the judge writes them once and they are stored."""
+    steps: (
+        Annotated[list[Text], Field(min_length=1)] | dict[Name, Annotated[list[Text], Field(min_length=1)]] | None
+    ) = None
+    """Pinned evaluation steps (of several criteria, by name); left out, the judge writes them once and they are stored."""
+    shows: Annotated[list[Literal["input", "reference", "context"]], Field(min_length=1)] | None = None
+    """What the form shows beside the answer; left out, the input, and what the criteria call by its name: reference, context."""
+    reason: bool = False
+    """Ask for a reason after the score is fixed; it goes into the evidence."""
     model: ModelSpec
+    """The model that judges: of kind transformers or openai."""
     samples: Annotated[int, Field(ge=1, le=100)] = 20
     """Draws in sampled mode, used where the endpoint gives no logprobs."""
     mode: Literal["auto", "exact", "topk", "sampled"] = "auto"
+    """exact: models that run here. topk: endpoints with logprobs. sampled: any endpoint. auto: the first of these there is."""
 
     @field_validator("scale")
     @classmethod
@@ -442,6 +450,18 @@ class GEvalSpec(JudgeSpec):
         if value[1] - value[0] > 100:
             raise ValueError(f"must span at most 100 steps (got {list(value)})")
         return value
+
+    @model_validator(mode="after")
+    def _steps_of_criteria(self) -> GEvalSpec:
+        several = isinstance(self.criteria, dict)
+        if self.steps is not None and several != isinstance(self.steps, dict):
+            shape = "a list for each of the criteria, by name" if several else "a list, for there is one criterion"
+            raise ValueError(f"must have as 'steps' {shape}")
+        if isinstance(self.criteria, dict) and isinstance(self.steps, dict):
+            unknown = [name for name in self.steps if name not in self.criteria]
+            if unknown:
+                raise ValueError(f"must have steps of its criteria only (got {_list(unknown, 'and')})")
+        return self
 
 
 class OverlapSpec(JudgeSpec):
