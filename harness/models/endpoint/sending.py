@@ -137,22 +137,18 @@ class Sender:
             self._traffic.leave(entry, estimate, user=self._user, used=billing, failed=reply.kind)
             if reply.kind == "bad_request" and self._learn(request, reply.message):
                 continue
+            pause = reply.pause
+            if pause is None:
+                pause = min(LONGEST_PAUSE, self._backoff * 2 ** (self._tries - tries_left)) * random.uniform(0.5, 1.0)
+            if reply.again and (reply.kind == "rate_limited" or reply.pause is not None):
+                self._traffic.host.cool_down(pause)  # the server is too busy for everybody, not for this request alone
             tries_left -= 1
             if not reply.again or tries_left == 0:
                 failure = Failure(kind=reply.kind, message=reply.message)
                 self._traffic.note(failure, is_lost=reply.lost)
                 return failure
-            not_before = now + self._pause(reply, self._tries - tries_left - 1)
+            not_before = now + pause
             self._traffic.tried_again(self._user)
-
-    def _pause(self, trouble: Trouble, earlier: int) -> float:
-        """Seconds before the next try; where the server is too busy for this one, everybody on the host keeps them."""
-        pause = trouble.pause
-        if pause is None:
-            pause = min(LONGEST_PAUSE, self._backoff * 2**earlier) * random.uniform(0.5, 1.0)
-        if trouble.kind == "rate_limited" or trouble.pause is not None:
-            self._traffic.host.cool_down(pause)
-        return pause
 
     def _request(self, messages: Sequence[Message], options: Mapping[str, Any]) -> dict[str, Any]:
         """The request as this endpoint wants it."""

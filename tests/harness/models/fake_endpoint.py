@@ -36,7 +36,7 @@ class FakeClock(Clock):
         """Moves time on; lets other threads in for a moment."""
         self.time += seconds
         self.waited += seconds
-        condition.wait(0.0005)
+        condition.wait(0)
 
 
 @dataclass(frozen=True)
