@@ -328,6 +328,50 @@ class Verdict:
     findings: tuple[Finding, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One figure of agreement. `value` is None where the labels do not define it, `low` and `high` where it has no interval."""
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+    """Why something is missing, or how often a resample did not define the figure; empty where all is well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How far a judge agrees with one set of human labels: the calibration card, keyed by `fingerprint` and `labels_sha`."""
+
+    judge: str
+    """Its kind, or its name in a suite."""
+    fingerprint: str
+    """Of the judge: a card counts for no other version of it."""
+    labels: str
+    """Name of the set."""
+    labels_sha: str
+    """Hash of the judged content, the labels and the clusters."""
+    task: Literal["binary", "grades", "classes"]
+    n: int
+    """Labelled cases with a score: the figures are theirs."""
+    unscored: int
+    """Labelled cases that the judge could not judge."""
+    clusters: int | None
+    figures: tuple[Figure, ...]
+    """The first one is the headline."""
+    made: str
+    """ISO 8601, UTC."""
+    seen: Literal["", "unseen", "held out", "partly seen", "seen"] = ""
+    """Whether the judge was trained or fitted on the set: `held out` is other rows of a source it was trained on."""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """How it was computed: `positive`, `cut`, `ties`, `interval`, `baselines`, where they apply."""
+
+    @property
+    def headline(self) -> Figure:
+        return self.figures[0]
+
+
 @runtime_checkable
 class Generator(Protocol):
     """Answers prompts. `key` identifies weights, adapter, chat template and device-independent settings by content."""

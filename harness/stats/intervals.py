@@ -78,8 +78,11 @@ def wilson(successes: int, n: int, confidence: float) -> tuple[float, float]:
     return low, high
 
 
-def clopper_pearson(successes: int, n: int, confidence: float) -> tuple[float, float]:
-    """The exact binomial interval (Clopper and Pearson 1934): each end errs with chance (1 - confidence)/2 at most."""
+def clopper_pearson(successes: float, n: int, confidence: float) -> tuple[float, float]:
+    """The exact binomial interval (Clopper and Pearson 1934): each end errs with chance (1 - confidence)/2 at most.
+
+    `successes` may be a fraction: the mean of n clusters' shares, times n.
+    """
     alpha = (1 - confidence) / 2
     low = 0.0 if successes == 0 else float(special.betaincinv(successes, n - successes + 1, alpha))
     high = 1.0 if successes == n else float(special.betaincinv(successes + 1, n - successes, 1 - alpha))
