@@ -143,6 +143,8 @@ class Case:
     """Passages that the candidate retrieved and answered from; `contexts` are the data's own."""
     likelihoods: tuple[Likelihood, ...] = ()
     """What a judge asked for in `Needs.likelihoods`, in that order."""
+    opponents: tuple[str, ...] = ()
+    """Other candidates' answers to the same input, for a judge that compares answers in pairs."""
 
     @property
     def sha(self) -> str:
@@ -153,8 +155,11 @@ class Case:
         """
         likely = [likelihood.text for likelihood in self.likelihoods]
         return fingerprint(
-            [self.answer, self.input, self.references, self.contexts, self.samples, self.retrieved, likely]
-        )
+            [
+                self.answer, self.input, self.references, self.contexts, self.samples, self.retrieved, likely,
+                self.opponents,
+            ]
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from harness.suite.grammar import (
     HallucinationSpec,
     JsonSchemaSpec,
     OverlapSpec,
+    PairwiseSpec,
     RegexSpec,
     RelevancySpec,
     ToxicitySpec,
@@ -77,6 +78,10 @@ class JudgeBuilder:
                 from judges.geval import build_geval
 
                 return build_geval(name, spec, self._models, steps_folder=self._steps, endpoints=self._endpoints)
+            case PairwiseSpec():
+                from judges.pairwise import build_pairwise
+
+                return build_pairwise(name, spec, self._models, endpoints=self._endpoints)
             case OverlapSpec():
                 from judges.overlap import OverlapJudge
 

@@ -38,7 +38,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -57,37 +56,14 @@ from harness.records import (
     fingerprint,
 )
 from harness.suite.grammar import AnswersModel, GEvalSpec, OpenAIModel
+from judges.forms import Parts, fill, prompt_text
 from judges.graders import Endpoint, EndpointGrader, ExactGrader, Grade, Grader
 from judges.grades import Scale
 from judges.judging import Scored, judge_each
 
 VERSION = 2
 STEP_TOKENS, REASON_TOKENS = 400, 120
-_PLACEHOLDER = re.compile(r"\{(criteria|steps|input|answer|reference|context|low|high)\}")
 _STEP = re.compile(r"^\s*(?:(?:step\s*)?\d+[.):]|[-*•])\s*(?=\S)", re.IGNORECASE)
-_NAMED = {
-    "reference": re.compile(r"\breferences?\b", re.IGNORECASE),
-    "context": re.compile(r"\bcontexts?\b", re.IGNORECASE),
-}
-_NEEDS = {"input": "input", "reference": "references", "context": "contexts"}
-
-
-def prompt_text(name: str) -> str:
-    """A prompt file of judges/prompts, as text."""
-    return resources.files("judges").joinpath("prompts", name).read_text(encoding="utf-8").strip()
-
-
-def fill(template: str, values: Mapping[str, str]) -> str:
-    """Fills known placeholders in one pass, so braces or placeholders inside a value stay as they are.
-
-    A paragraph of the template with a placeholder that has no value is left out.
-    """
-    paragraphs = [
-        paragraph
-        for paragraph in template.split("\n\n")
-        if all(name in values for name in _PLACEHOLDER.findall(paragraph))
-    ]
-    return _PLACEHOLDER.sub(lambda match: values[match.group(1)], "\n\n".join(paragraphs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,9 +107,7 @@ class GEvalJudge:
         self._grader = grader
         self._criteria = tuple(criteria)
         self._scale = scale
-        said = " ".join(criterion.text for criterion in criteria)
-        self._needs = tuple(part for part, named in _NAMED.items() if named.search(said)) if shows is None else shows
-        self._shows = ("input", *self._needs) if shows is None else tuple(shows)
+        self._parts = Parts([criterion.text for criterion in criteria], shows)
         self._explainer = explainer
         self._forms = {True: prompt_text("geval_form.txt"), False: prompt_text("geval_form_text.txt")}
         self.steps_hash = steps_hash(criteria)
@@ -143,7 +117,7 @@ class GEvalJudge:
         asked = [[criterion.name, criterion.text, criterion.numbered] for criterion in self._criteria]
         reason = prompt_text("geval_reason.txt") if self._explainer else None
         forms = [self._forms[True], self._forms[False]]
-        return fingerprint(["geval", VERSION, self._grader.key, forms, asked, self._scale, self._shows, reason])
+        return fingerprint(["geval", VERSION, self._grader.key, forms, asked, self._scale, self._parts.shows, reason])
 
     @property
     def description(self) -> dict[str, Any]:
@@ -151,11 +125,11 @@ class GEvalJudge:
         criteria = {c.name or self.metric.name: {"criterion": c.text, "steps": list(c.steps)} for c in self._criteria}
         return {
             "kind": "geval", "version": VERSION, "scale": list(self._scale), "criteria": criteria,
-            "steps_hash": self.steps_hash, "shows": list(self._shows),
+            "steps_hash": self.steps_hash, "shows": list(self._parts.shows),
         }  # fmt: skip
 
     def judge(self, cases: Sequence[Case]) -> list[Judgement]:
-        needs = ("answer", *(_NEEDS[part] for part in self._needs))
+        needs = ("answer", *self._parts.needs)
         return judge_each(cases, self.metric.name, needs=needs, empty=None, score=self._score)
 
     def _score(self, cases: list[Case]) -> list[Scored | Failure]:
@@ -166,16 +140,11 @@ class GEvalJudge:
         return [self._combine([(form, grades[form]) for form in row], reasons) for row in forms]
 
     def _fill(self, criterion: Criterion, case: Case) -> str:
-        shown = {
-            "input": case.input or "",
-            "reference": "\n".join(case.references),
-            "context": "\n\n".join(case.contexts),
-        }
         values = {
             "criteria": criterion.text, "steps": criterion.numbered, "answer": (case.answer or "").strip() or "(empty)",
             "low": str(self._scale[0]), "high": str(self._scale[1]),
         }  # fmt: skip
-        values |= {part: text for part, text in shown.items() if part in self._shows and text}
+        values |= self._parts.of(case)
         return fill(self._forms["input" in values], values)
 
     def _combine(

@@ -10,11 +10,11 @@ import math
 import re
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import pairwise
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from harness.errors import ModelError
 from harness.records import ChoiceScorer, Failure, Message, ReplyToken, ScoreSampler
@@ -22,6 +22,7 @@ from judges.grades import Scale, read_score, read_token, score_offset
 
 Grade = tuple[float, dict[str, Any]]
 """The raw grade on the scale, and its evidence: mode, distribution, valid_mass and what the mode adds."""
+T = TypeVar("T")
 Turns = tuple[Message, ...]
 EndpointMode = Literal["auto", "topk", "sampled"]
 
@@ -212,28 +213,39 @@ class EndpointGrader:
 
 
 def _masses(tokens: Sequence[ReplyToken], scale: Scale) -> dict[int, float]:
-    """Probability that the reply's score is each score, along the reply that was drawn.
+    """Probability that the reply's score is each score of the scale."""
+    return masses_along(tokens, offset=score_offset, read=lambda text: read_token(text, scale))
 
-    Up to the token that holds the score, each place adds what else could have stood there, weighed by the probability of
-    having come so far: a label before the score ("Score: 4") is thus gone through, while a rationale, of which
-    there are many, leaves little. Without a score in the reply only its first token counts.
+
+def masses_along(
+    tokens: Sequence[ReplyToken], *, offset: Callable[[str], int | None], read: Callable[[str], T | None]
+) -> dict[T, float]:
+    """Probability of each value that the reply could have given, along the reply that was drawn.
+
+    Up to the token that holds the value, each place adds what else could have stood there, weighed by the probability of
+    having come so far: a label before the value ("Score: 4") is thus gone through, while a rationale, of which
+    there are many, leaves little. Without a value in the reply only its first token counts.
+
+    Args:
+        tokens: Of the reply, in order.
+        offset: Where in a reply its value begins, None where it gives none.
+        read: The value that one token spells, or None.
     """
-    place = _score_place(tokens)
-    masses: dict[int, float] = {}
+    place = _place(tokens, offset("".join(token.text for token in tokens)))
+    masses: dict[T, float] = {}
     reach = 0.0
     for index, token in enumerate(tokens[: place + 1]):
         for text, logprob in token.alternatives:
-            score = read_token(text, scale)
-            if score is None or (index < place and text == token.text):
+            value = read(text)
+            if value is None or (index < place and text == token.text):
                 continue  # the token drawn on the way, such as a list number, counts by what followed it
-            masses[score] = masses.get(score, 0.0) + math.exp(reach + logprob)
+            masses[value] = masses.get(value, 0.0) + math.exp(reach + logprob)
         reach += token.logprob
     return masses
 
 
-def _score_place(tokens: Sequence[ReplyToken]) -> int:
-    """Index of the token in which the reply's score begins; 0 where it has none."""
-    offset = score_offset("".join(token.text for token in tokens))
+def _place(tokens: Sequence[ReplyToken], offset: int | None) -> int:
+    """Index of the token that holds the text's character `offset`; 0 where there is none."""
     end = 0
     for index, token in enumerate(tokens):
         end += len(token.text)

@@ -9,7 +9,7 @@ import typer
 
 MODULES = {
     "entailment": "entailment", "correctness": "correctness", "hallucination": "hallucination", "relevancy": "relevancy",
-    "toxicity": "toxicity", "geval": "geval", "rouge": "overlap", "bleu": "overlap", "chrf": "overlap",
+    "toxicity": "toxicity", "geval": "geval", "pairwise": "pairwise", "rouge": "overlap", "bleu": "overlap", "chrf": "overlap",
     "exact_match": "overlap", "token_f1": "overlap", "regex": "overlap", "json_schema": "overlap", "custom": "custom",
 }  # fmt: skip
 

@@ -21,7 +21,10 @@ CHUNK = 128
 def score(
     judge: Annotated[str, typer.Argument(help="A kind of judge, or the name of a judge in the suite.")],
     input: Annotated[
-        Path, typer.Option(help="Lines of {id, input, reference, context, answer}; samples and retrieved where needed.")
+        Path,
+        typer.Option(
+            help="Lines of {id, input, reference, context, answer}; samples, retrieved, opponent where needed."
+        ),
     ],
     output: Annotated[Path, typer.Option(help="Lines of {id, metric, score, label, evidence, error}.")],
     suite: Annotated[str | None, typer.Option(help="A suite that declares the judge.")] = None,
@@ -153,6 +156,7 @@ def read_cases(rows: Rows) -> tuple[list[Any], list[Case]]:
     for row in rows.rows:
         read = {name: as_text(row.values.get(name)) for name in ("answer", "input")}
         read |= {name: as_texts(row.values.get(name)) for name in ("reference", "context", "samples", "retrieved")}
+        read["opponent"] = as_texts(row.values.get("opponent"), keep_blank=True)
         for name, value in read.items():
             if value is WRONG:
                 mistakes.add(f"{rows.place(row)}: '{name}' must be text (got {row.values[name]!r:.80})")
@@ -166,6 +170,7 @@ def read_cases(rows: Rows) -> tuple[list[Any], list[Case]]:
                 contexts=read["context"],
                 samples=read["samples"],
                 retrieved=read["retrieved"],
+                opponents=read["opponent"],
             )
         )
     mistakes.raise_any()
@@ -183,11 +188,13 @@ def as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else WRONG
 
 
-def as_texts(value: Any) -> Any:
-    """A text or a list of texts as a tuple, blank ones left out; WRONG for anything else."""
+def as_texts(value: Any, *, keep_blank: bool = False) -> Any:
+    """A text or a list of texts as a tuple, blank ones left out unless they are to be kept; WRONG for anything else."""
     items = value if isinstance(value, list | tuple) else [value]
     texts = [as_text(item) for item in items]
-    return WRONG if WRONG in texts else tuple(text for text in texts if text and text.strip())
+    return (
+        WRONG if WRONG in texts else tuple(text for text in texts if text is not None and (keep_blank or text.strip()))
+    )
 
 
 def write_judgements(path: Path, ids: Iterable[Any], judgements: Iterable[Judgement]) -> None:

@@ -157,8 +157,25 @@ def _judge_all(
     for judge in judges:
         asked = _judged_answers(plan, judge.metric.name, answers)
         spool = spools.open("judgements", judge.fingerprint)
-        judgements += runner.judge(judge, plan.samples, asked, spool=spool, cached=cached, stages=stages)
+        judgements += runner.judge(
+            judge, plan.samples, asked, spool=spool, cached=cached, stages=stages,
+            opponents=_opponents(plan, judge.metric.name, asked),
+        )  # fmt: skip
     return judgements
+
+
+def _opponents(plan: Plan, metric: str, answers: Sequence[Answer]) -> runner.Opponents | None:
+    """For a pairwise judge, which answers stand against an answer; a failed answer stands against none."""
+    names = plan.opponents(metric)
+    if not names:
+        return None
+    found = {(a.sample_id, a.candidate): a for a in answers if a.completion.error is None}
+
+    def opponents(answer: Answer) -> list[Answer]:
+        rivals = [name for name in names if name != answer.candidate or len(names) == 1]
+        return [found[answer.sample_id, name] for name in rivals if (answer.sample_id, name) in found]
+
+    return opponents
 
 
 def _judged_answers(plan: Plan, metric: str, answers: Sequence[Answer]) -> list[Answer]:

@@ -13,7 +13,7 @@ from harness.data import Dataset, Overlap, check_contamination
 from harness.errors import NothingEvaluatedError, UserError
 from harness.records import Sample
 from harness.suite import LoadedSuite
-from harness.suite.grammar import CandidateSpec, TrainSpec, TransformersModel
+from harness.suite.grammar import CandidateSpec, PairwiseSpec, TrainSpec, TransformersModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,10 @@ class Plan:
     def spec(self, candidate: str) -> CandidateSpec:
         return self.loaded.suite.candidates[candidate]
 
+    def opponents(self, metric: str) -> list[str]:
+        """The planned candidates beside whose answers a pairwise judge is shown the others'; none for any other judge."""
+        return [name for name in self.loaded.suite.opponents(metric) if name in self.candidates]
+
     def overlaps(self) -> list[Overlap]:
         """Training rows that stand in evaluation rows too, for the planned trainings.
 
@@ -65,14 +69,18 @@ class Plan:
 def make_plan(
     loaded: LoadedSuite, dataset: Dataset, *, candidates: Sequence[str] = (), splits: Sequence[str] = ()
 ) -> Plan:
-    """The plan for the named candidates and splits; none named means all. A gate's baseline always comes along.
+    """The plan for the named candidates and splits; none named means all.
+
+    A gate's baseline always comes along, and so does the one opponent of a pairwise judge.
 
     Raises UserError for an unknown name, NothingEvaluatedError where no sample is left.
     """
     suite = loaded.suite
     chosen = _choose("candidate", candidates, list(suite.candidates))
-    if candidates and suite.gate is not None and suite.gate.baseline in suite.candidates:
-        chosen = [name for name in suite.candidates if name in chosen or name == suite.gate.baseline]
+    if candidates:
+        needed = {suite.gate.baseline} if suite.gate is not None else set()
+        needed.update(spec.against for spec in suite.judges.values() if isinstance(spec, PairwiseSpec))
+        chosen = [name for name in suite.candidates if name in chosen or name in needed]
     chosen_splits = _choose("split", splits, suite.evaluation_splits())
     trainings = [_planned(loaded, dataset, name) for name in chosen if suite.candidates[name].train is not None]
     plan = Plan(

@@ -56,6 +56,8 @@ class Stages(Protocol):
 
 CachedAnswers = Callable[[Sequence[str]], Mapping[str, Completion]]
 CachedJudgements = Callable[[Sequence[str]], Mapping[str, Judgement]]
+Opponents = Callable[[Answer], Sequence[Answer]]
+"""The answers beside which a pairwise judge is shown an answer: others to the same sample, none of them a failure."""
 
 
 def answer(
@@ -91,10 +93,15 @@ def judge(
     spool: Spool,
     cached: CachedJudgements,
     stages: Stages,
+    opponents: Opponents | None = None,
 ) -> list[Judgement]:
-    """One judgement an answer, in order. Equal content is judged once, whichever candidate said it."""
+    """One judgement an answer, in order. Equal content is judged once, whichever candidate said it.
+
+    With `opponents`, each case holds their answers to the same sample, where they have one, and the evidence their names.
+    """
     by_id = {sample.id: sample for sample in samples}
-    cases = [case_of(by_id[a.sample_id], a) for a in answers]
+    rivals = [[] if opponents is None else opponents(a) for a in answers]
+    cases = [case_of(by_id[a.sample_id], a, against) for a, against in zip(answers, rivals, strict=True)]
     keys = [fingerprint([judge.fingerprint, case.sha]) for case in cases]
     known = {**cached(list(dict.fromkeys(keys))), **_spooled_judgements(spool)}
     by_key = dict(zip(keys, cases, strict=True))
@@ -106,16 +113,24 @@ def judge(
             known.update(zip(chunk, judgements, strict=True))
             advance(len(chunk))
     return [
-        replace(known[key], id=a.sample_id, metric=judge.metric.name, candidate=a.candidate, key=key)
-        for key, a in zip(keys, answers, strict=True)
-    ]
+        replace(
+            known[key], id=a.sample_id, metric=judge.metric.name, candidate=a.candidate, key=key,
+            evidence={**known[key].evidence, **_names(against)},
+        )
+        for key, a, against in zip(keys, answers, rivals, strict=True)
+    ]  # fmt: skip
 
 
-def case_of(sample: Sample, answer: Answer) -> Case:
+def _names(opponents: Sequence[Answer]) -> dict[str, list[str]]:
+    return {"opponents": [answer.candidate for answer in opponents]} if opponents else {}
+
+
+def case_of(sample: Sample, answer: Answer, opponents: Sequence[Answer] = ()) -> Case:
     """What a judge sees of an answer. What the candidate retrieved stands apart from the data's own context."""
     return Case(
         id=sample.id, answer=answer.completion.text, input=sample.input,
         references=sample.references, contexts=sample.contexts, retrieved=answer.contexts,
+        opponents=tuple(b.completion.text or "" for b in opponents),
     )  # fmt: skip
 
 
@@ -171,4 +186,4 @@ def _spooled_judgements(spool: Spool) -> dict[str, Judgement]:
     return {key: Judgement(**row) for key, row in rows.items() if row["error"] is None}
 
 
-__all__ = ["Answering", "Stages", "answer", "case_of", "is_incomplete", "judge"]
+__all__ = ["Answering", "Opponents", "Stages", "answer", "case_of", "is_incomplete", "judge"]

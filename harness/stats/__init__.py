@@ -8,6 +8,7 @@ two-sided interval at `two_sided(c)`. Only `scipy.special` is used: `scipy.stats
 
 from __future__ import annotations
 
+from harness.stats.bradley_terry import Strength, bradley_terry
 from harness.stats.intervals import (
     MIN_CLUSTERS,
     MIN_ITEMS,
@@ -29,8 +30,10 @@ __all__ = [
     "MIN_CLUSTERS",
     "MIN_ITEMS",
     "Interval",
+    "Strength",
     "binary_spread",
     "bounded_mean",
+    "bradley_terry",
     "clopper_pearson",
     "clustered_mean",
     "detectable_effect",

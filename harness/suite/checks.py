@@ -23,6 +23,7 @@ from harness.suite.grammar import (
     DataSpec,
     FewShot,
     GEvalSpec,
+    PairwiseSpec,
     Retrieval,
     Rule,
     Split,
@@ -247,6 +248,18 @@ def _judges(draft: Draft) -> Iterator[Mistake]:
     for name, spec in (draft.judges or {}).items():
         for index, split in enumerate(spec.splits or [] if spec is not None else []):
             yield from _evaluation_split(draft, ("judges", name, "splits", index), split)
+        if isinstance(spec, PairwiseSpec):
+            yield from _opponent(draft, ("judges", name), spec)
+
+
+def _opponent(draft: Draft, path: YamlPath, spec: PairwiseSpec) -> Iterator[Mistake]:
+    """A pairwise judge has somebody to compare with."""
+    if spec.against is None:
+        if draft.baseline is None:
+            message = "must say whom it compares 'against': a candidate, or all (got none, and no gate.baseline)"
+            yield path, message, None
+    elif spec.against != "all":
+        yield from _one_candidate(draft, (*path, "against"), spec.against, or_else=", or 'all'")
 
 
 def _evaluation_split(draft: Draft, path: YamlPath, name: str) -> Iterator[Mistake]:
@@ -272,17 +285,21 @@ def _gate(draft: Draft) -> Iterator[Mistake]:
 
 
 def _baseline(draft: Draft) -> Iterator[Mistake]:
-    if draft.baseline is None or draft.candidates is None:
+    if draft.baseline is not None:
+        yield from _one_candidate(draft, ("gate", "baseline"), draft.baseline)
+
+
+def _one_candidate(draft: Draft, path: YamlPath, wanted: str, or_else: str = "") -> Iterator[Mistake]:
+    """A name that stands for one candidate, be it one of a sweep."""
+    if draft.candidates is None:
         return
     specs = {name: spec for name, spec in draft.candidates.items() if spec is not None}
     sweeps = {name: sweep_names(name, spec) for name, spec in specs.items() if _is_sweep(spec)}
     names = [one for name in draft.candidates for one in sweeps.get(name, [name])]
-    if draft.baseline in sweeps:
-        message = f"must be one candidate (got {draft.baseline!r}, a sweep). Name {quoted(sweeps[draft.baseline])}"
-        yield ("gate", "baseline"), message, None
-    elif draft.baseline not in names:
-        message = f"must be a candidate: {quoted(names)} (got {draft.baseline!r})"
-        yield ("gate", "baseline"), message, suggest(draft.baseline, names)
+    if wanted in sweeps:
+        yield path, f"must be one candidate (got {wanted!r}, a sweep). Name {quoted(sweeps[wanted])}", None
+    elif wanted not in names:
+        yield path, f"must be a candidate: {quoted(names)}{or_else} (got {wanted!r})", suggest(wanted, names)
 
 
 def _is_sweep(spec: CandidateSpec) -> bool:

@@ -464,6 +464,22 @@ class GEvalSpec(JudgeSpec):
         return self
 
 
+class PairwiseSpec(JudgeSpec):
+    """Which of two answers a language model prefers, asked in both orders: a candidate's against its opponent's."""
+
+    kind: Literal["pairwise"]
+    criteria: Text
+    """What makes an answer the better one, in a sentence or a few."""
+    model: ModelSpec
+    """The model that judges: of kind transformers or openai."""
+    against: Text | None = None
+    """The candidate whose answers are the opponents, or `all` for every other candidate; left out, the gate's baseline."""
+    shows: Annotated[list[Literal["input", "reference", "context"]], Field(min_length=1)] | None = None
+    """What the form shows beside the answers; left out, the input, and what the criteria call by its name: reference, context."""
+    samples: Annotated[int, Field(ge=1, le=100)] = 1
+    """Replies to each order where the endpoint gives no logprobs: one at temperature 0, more at temperature 1."""
+
+
 class OverlapSpec(JudgeSpec):
     """Agreement of the texts themselves."""
 
@@ -536,6 +552,7 @@ AnyJudgeSpec = Annotated[
     | Annotated[RelevancySpec, Tag("relevancy")]
     | Annotated[ToxicitySpec, Tag("toxicity")]
     | Annotated[GEvalSpec, Tag("geval")]
+    | Annotated[PairwiseSpec, Tag("pairwise")]
     | Annotated[OverlapSpec, Tag("overlap")]
     | Annotated[RegexSpec, Tag("regex")]
     | Annotated[JsonSchemaSpec, Tag("json_schema")]
@@ -545,7 +562,7 @@ AnyJudgeSpec = Annotated[
 """A judge is named by its key; `kind` may be left out where the key is itself a kind (the loader fills it in)."""
 
 JUDGE_KINDS = (
-    "entailment", "correctness", "hallucination", "relevancy", "toxicity", "geval",
+    "entailment", "correctness", "hallucination", "relevancy", "toxicity", "geval", "pairwise",
     "rouge", "bleu", "chrf", "exact_match", "token_f1", "regex", "json_schema", "custom",
 )  # fmt: skip
 
@@ -638,6 +655,19 @@ class Suite(Spec):
     def evaluation_splits(self) -> list[str]:
         """Names of the splits that candidates answer, in the order of the file."""
         return [name for name, split in self.splits.items() if split.use == "evaluation"]
+
+    def opponents(self, metric: str) -> list[str]:
+        """The candidates whose answers a pairwise judge shows beside the others'; none for any other judge.
+
+        `against: all` means every candidate; nobody but a judge's one opponent is compared with its own answers.
+        """
+        spec = self.judges[metric]
+        if not isinstance(spec, PairwiseSpec):
+            return []
+        if spec.against == "all":
+            return list(self.candidates)
+        opponent = spec.against or (self.gate.baseline if self.gate is not None else None)
+        return [opponent] if opponent is not None else []
 
     def training_split(self, spec: TrainSpec) -> str:
         """The split a training reads: its own, or the only one with `use: training`."""

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
-from judges.geval import fill
+from judges.forms import fill
 from suites.clinic.generate import (
     YOU,
     Scenario,

@@ -9,7 +9,8 @@ from harness.errors import ModelError, UserError
 from harness.records import Case, Completion, Failure, ReplyToken
 from harness.suite.grammar import GEvalSpec
 from judges import JudgeBuilder
-from judges.geval import Criterion, GEvalJudge, build_geval, fill, write_steps
+from judges.forms import fill
+from judges.geval import Criterion, GEvalJudge, build_geval, write_steps
 from judges.graders import Endpoint, EndpointGrader, ExactGrader
 from judges.grades import read_score, read_token
 

@@ -1,6 +1,7 @@
 """`muster score`: line in, line out, in order; nulls with reasons; options from the command line."""
 
 import json
+import re
 
 import pytest
 import typer
@@ -71,3 +72,26 @@ def test_wrong_options_are_named(judge, settings, said):
     """One line says which option is wrong."""
     with pytest.raises(UserError, match=said):
         judge_spec(judge, None, settings)
+
+
+def test_pairwise_reads_the_opponents_answer(tmp_path):
+    """A text or a list of texts under 'opponent', an empty one included; without one the line is unscored."""
+    from tests.harness.models.fake_endpoint import FakeEndpoint, reply
+
+    def longer(request):
+        first, second = re.findall(r"\[Answer [AB]\]\n(.*?)\n\[End", request["messages"][-1]["content"], re.DOTALL)
+        return reply("A" if len(first) > len(second) else "B")
+
+    lines = [
+        {"id": 1, "input": "q", "answer": "a long answer", "opponent": "no"},
+        {"id": 2, "input": "q", "answer": "no answer at all", "opponent": ["no", "a much longer answer than that"]},
+        {"id": 3, "input": "q", "answer": "no"},
+        {"id": 4, "input": "q", "answer": "something more than nothing", "opponent": ""},
+    ]
+    with FakeEndpoint(longer) as server:
+        options = ["criteria=Longer.", "model.kind=openai", "model.name=m", f"model.base_url={server.url}"]
+        status, found = scored(tmp_path, lines, judge="pairwise", set=options)
+    assert status == 0
+    assert [line["score"] for line in found] == [1.0, 0.5, None, 1.0]
+    assert found[2]["error"]["kind"] == "missing_input"
+    assert [game["verdict"] for game in found[1]["evidence"]["games"]] == ["win", "loss"]

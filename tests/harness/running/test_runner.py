@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from harness.records import Case, Completion, Failure, Judgement, Metric, Prompt, Sample, fingerprint
+from harness.records import Answer, Case, Completion, Failure, Judgement, Metric, Prompt, Sample, fingerprint
 from harness.running import runner
 from harness.store import Spool
 
@@ -169,3 +169,39 @@ def test_a_missing_answer_is_unscored_and_lasting(spool):
     judgements = judgements_of(Length(), answers, spool("j"))
     assert [j.error.kind for j in judgements if j.score is None] == ["no_answer", "no_answer"]
     assert not runner.is_incomplete([], judgements)
+
+
+class Rival(Length):
+    """A judge that remembers which answers were shown beside which."""
+
+    def judge(self, cases):
+        self.pairs = [*getattr(self, "pairs", []), *((case.answer, case.opponents) for case in cases)]
+        return super().judge(cases)
+
+
+def test_a_pairwise_judge_sees_the_opponents_answers(tmp_path):
+    """Each case holds the opponent's text to the same sample, and the evidence its name; another text is judged anew."""
+    samples = SAMPLES[:3]
+
+    def answer(candidate, sample, text):
+        error = None if text else Failure(kind="timeout", message="late")
+        completion = Completion(text=text, error=error)
+        return Answer(key="k", candidate=candidate, sample_id=sample.id, prompt_sha="p", completion=completion)
+
+    ours = [answer("lora", s, f"ours {s.id}") for s in samples]
+
+    def judged(theirs):
+        found = {a.sample_id: a for a in theirs if a.completion.text is not None}
+        judge = Rival()
+        judgements = runner.judge(
+            judge, samples, ours, spool=Spool(tmp_path / "pairs.jsonl"), cached=lambda keys: {}, stages=Stages(),
+            opponents=lambda a: [found[a.sample_id]] if a.sample_id in found else [],
+        )  # fmt: skip
+        return judgements, getattr(judge, "pairs", [])
+
+    first, pairs = judged([answer("base", s, f"theirs {s.id}" if s.id != "s2" else None) for s in samples])
+    assert pairs == [("ours s0", ("theirs s0",)), ("ours s1", ("theirs s1",)), ("ours s2", ())]
+    assert [j.evidence.get("opponents") for j in first] == [["base"], ["base"], None]
+    again, pairs = judged([answer("other", s, f"theirs {s.id}") for s in samples])
+    assert pairs == [("ours s2", ("theirs s2",))]
+    assert [j.evidence["opponents"] for j in again] == [["other"]] * 3

@@ -98,6 +98,9 @@ MISTAKES = [
     ("split: train}}", "split: trin}}", "10:103", "must name a split with 'use: training': 'train' (got 'trin') (did you mean 'train'?)"),
     ("split: train}}", "split: test}}", "10:103", "examples would give answers away"),
     ("base: base, ", "base: base, split: test, ", "11:37", "a model trained on it could not be judged by it"),
+    ("{kind: geval, criteria: Kind.,", "{kind: pairwise, criteria: Kind., against: shot,", "15:54", "must be a candidate: 'base', 'shots' or 'lora', or 'all' (got 'shot') (did you mean 'shots'?)"),
+    ("{kind: geval, criteria: Kind.,", "{kind: pairwise,", "15:3", "'criteria' is missing"),
+    ("{kind: geval, criteria: Kind.,", "{kind: pairwise, criteria: Kind., shows: [inpt],", "15:53", "must be 'input', 'reference' or 'context' (got 'inpt') (did you mean 'input'?)"),
     # the gate
     ("metric: correctness, better_by: 0.05", "metric: toxicity, at_least: 0.1", "19:36", "'toxicity' is better when lower. Use 'at_most'"),
     ("metric: correctness, better_by: 0.05", "metric: correctness, at_most: 0.1", "19:38", "better when higher. Use 'at_least'"),
@@ -352,3 +355,18 @@ def test_loading_needs_no_heavy_package():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_pairwise_judge_needs_somebody_to_compare_with(tmp_path):
+    """Without a gate's baseline it must name its opponent; with one, or with 'all', it has one."""
+    judge = "kind: pairwise, criteria: Kind.,"
+    text = GOOD.replace("kind: geval, criteria: Kind.,", judge)
+    alone = text[: text.index("gate:")]
+    [problem] = problems_of(write(tmp_path, alone))
+    assert problem.startswith("suite.yaml:15:3: judges.warmth: must say whom it compares 'against'")
+    assert load_suite(write(tmp_path, text)).suite.opponents("warmth") == ["base"]
+    named = alone.replace(judge, f"{judge} against: shots,")
+    assert load_suite(write(tmp_path, named)).suite.opponents("warmth") == ["shots"]
+    everybody = load_suite(write(tmp_path, alone.replace(judge, f"{judge} against: all,"))).suite
+    assert everybody.opponents("warmth") == ["base", "shots", "lora"]
+    assert everybody.opponents("toxicity") == []
