@@ -11,14 +11,14 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any, Literal, Protocol, TypeVar
 
-from harness.errors import ModelError
+from harness.errors import EndpointError, ModelError
 from harness.records import ChoiceScorer, Failure, Message, ReplyToken, ScoreSampler
 from judges.grades import Scale, read_score, read_token, score_offset
+from judges.judging import ask_all
 
 Grade = tuple[float, dict[str, Any]]
 """The raw grade on the scale, and its evidence: mode, distribution, valid_mass and what the mode adds."""
@@ -158,8 +158,7 @@ class EndpointGrader:
         found: list[Grade | Failure] = []
         while self.mode is None and len(found) < len(turns):
             found.append(self._settle(turns[len(found)]))
-        with ThreadPoolExecutor(max_workers=self._endpoint.workers) as pool:
-            return [*found, *pool.map(self._grade, turns[len(found) :])]
+        return [*found, *ask_all(self._grade, turns[len(found) :], workers=self._endpoint.workers)]
 
     def _settle(self, turns: Turns) -> Grade | Failure:
         """Grades a form and finds out by it which mode there is; the mode stays open where the endpoint fails."""
@@ -280,7 +279,8 @@ def _graded(mode: str, weights: Mapping[Any, float], *, mass: float) -> Grade:
 
 
 def _unreachable(error: ModelError) -> Failure:
-    return Failure(kind="judge_unreachable", message=str(error))
+    kind = error.kind if isinstance(error, EndpointError) else "judge_unreachable"
+    return Failure(kind=kind, message=str(error))
 
 
 def _turns(form: str) -> Turns:

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from harness.records import Case, Failure, Judgement
 
 Scored = tuple[float, str | None, dict[str, Any]]
 """Score, label, evidence."""
+
+
+Asked = TypeVar("Asked")
+Told = TypeVar("Told")
+
+
+def ask_all(ask: Callable[[Asked], Told], items: Sequence[Asked], *, workers: int) -> list[Told]:
+    """`ask` of each item, in order, `workers` at once. An interruption does not wait for what is under way."""
+    pool = ThreadPoolExecutor(max_workers=workers)
+    try:
+        return list(pool.map(ask, items))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def unscored(case: Case, metric: str, kind: str, message: str, **evidence: Any) -> Judgement:

@@ -29,8 +29,8 @@ from harness.store import Spool
 
 CHUNK = 128
 """Cases a judge gets at once: the most that a kill can lose."""
-LASTING_FAILURES = frozenset({"missing_input", "no_answer"})
-"""Kinds of judgement error that follow from the data: another try would not mend them."""
+LASTING_FAILURES = frozenset({"missing_input", "no_answer", "prompt_too_long", "content_filter", "refusal"})
+"""Kinds of error that follow from the data and the model: another try would not mend them."""
 
 
 class Answering(Protocol):
@@ -136,9 +136,8 @@ def case_of(sample: Sample, answer: Answer, opponents: Sequence[Answer] = ()) ->
 
 def is_incomplete(answers: Iterable[Answer], judgements: Iterable[Judgement]) -> bool:
     """Whether anything is missing that another try could mend."""
-    if any(a.completion.error is not None for a in answers):
-        return True
-    return any(j.error is not None and j.error.kind not in LASTING_FAILURES for j in judgements)
+    errors = [*(a.completion.error for a in answers), *(j.error for j in judgements)]
+    return any(error is not None and error.kind not in LASTING_FAILURES for error in errors)
 
 
 def _batches(candidate: Answering, prompts: Sequence[Prompt]) -> Iterator[list[tuple[int, Completion]]]:

@@ -161,13 +161,23 @@ class EndpointModel:
             options = {"temperature": temperature, "top_p": 1.0, "logprobs": True, "top_logprobs": top}
             reply = self._sender.ask(messages, {**options, "limit": max_new_tokens}, threading.Event())
             if isinstance(reply, Reply):
-                found = outcomes.reply_tokens(reply.body["choices"][0])
-                if found is None:
-                    self._manners.top_logprobs = 0
-                return found
+                return self._tokens(reply.body["choices"][0])
             if reply.kind not in ("bad_request", "not_authorised") or "logprob" not in reply.message.lower():
                 raise self._error(reply)
             self._manners.top_logprobs = _allowed_alternatives(reply.message, top)
+        return None
+
+    def _tokens(self, choice: Mapping[str, Any]) -> list[ReplyToken] | None:
+        """A choice's tokens; the first reply with a text and without tokens tells that the endpoint gives none."""
+        found = outcomes.reply_tokens(choice)
+        if found is not None:
+            self._manners.has_given_logprobs = True
+            return found
+        text = outcomes.text_of(choice)
+        if isinstance(text, Failure):
+            raise self._error(text)
+        if not self._manners.has_given_logprobs:
+            self._manners.top_logprobs = 0
         return None
 
     def sample(self, messages: Sequence[Message], *, n: int, temperature: float, max_new_tokens: int) -> list[str]:
@@ -196,7 +206,8 @@ class EndpointModel:
         return texts[:n]
 
     def _error(self, failure: Failure) -> EndpointError:
-        return EndpointError(f"endpoint model '{self.name}': {failure.message}", kind=failure.kind)
+        message = self._sender.blotted(failure.message)
+        return EndpointError(f"endpoint model '{self.name}': {message}", kind=failure.kind)
 
     def _blotted(self, text: str) -> str:
         return self._sender.blotted(text, least=SHORTEST_SECRET)

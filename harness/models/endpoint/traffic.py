@@ -135,6 +135,8 @@ class Manners:
     """Options that it refused."""
     top_logprobs: int = 20
     """The most alternatives that it gives; 0 for none. 20 is the most of OpenAI and vLLM."""
+    has_given_logprobs: bool = False
+    """Then a reply without them is an odd reply, and no reason to stop asking."""
     knows_n: bool = True
 
 

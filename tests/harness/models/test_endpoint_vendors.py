@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from harness.errors import EndpointError
 from harness.models.endpoint import EndpointModel
 from harness.records import GenerationSettings, Message, Prompt
 from tests.harness.models.fake_endpoint import Step, raw, reply, status
@@ -290,6 +291,20 @@ def test_logprobs_without_alternatives_are_none(endpoint, logprobs):
     assert tokens(model) is None
     assert tokens(model) is None
     assert len(endpoint.requests) == 1
+
+
+def test_one_reply_without_logprobs_does_not_end_them(endpoint):
+    """Once an endpoint gave logprobs, a reply without them stands alone; a filtered one is a failure with its name."""
+    given = reply("4", logprobs=[("4", -0.2)])
+    endpoint.script = [given, reply("4"), given, reply(None, finish="content_filter"), given]
+    model = client(endpoint)
+    assert tokens(model) is not None
+    assert tokens(model) is None
+    assert tokens(model) is not None
+    with pytest.raises(EndpointError) as raised:
+        tokens(model)
+    assert raised.value.kind == "content_filter"
+    assert tokens(model) is not None
 
 
 def test_impossible_alternatives_are_left_out(endpoint):
