@@ -62,6 +62,11 @@ def folder(tmp_path_factory):
     rows = (REPOSITORY / "suites" / "clinic" / "dialogues.jsonl").read_text().splitlines()[::30]
     (root / "dialogues.jsonl").write_text("\n".join(rows) + "\n")
     (root / "in.jsonl").write_text(json.dumps({"id": 1, "reference": "yes", "answer": "Yes."}) + "\n")
+    (root / "rated.jsonl").write_text(
+        "".join(
+            json.dumps({"reference": "yes", "answer": f"yes {n % 3 or ''}", "label": n % 2}) + "\n" for n in range(20)
+        )
+    )
     nli = [
         {"premise": f"There are {n} red boats.", "hypothesis": f"There {word} boats.", "label": label}
         for n in range(3, 23)
@@ -78,6 +83,8 @@ def test_the_command_works(command, folder):
     if words[1] == "train-judge":
         words[words.index("--data") + 1] = "labels.jsonl"
         words[words.index("--out") + 1] = "judge"
+    if words[1] == "calibrate":
+        words[words.index("--labels") + 1] = "rated.jsonl"
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1", "CI": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "harness", *words[1:]], cwd=folder, env=environment, capture_output=True, text=True,

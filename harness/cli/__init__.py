@@ -22,6 +22,7 @@ INTERRUPTED = 130
 def build_app() -> typer.Typer:
     """The command line with all its verbs, in the order a user meets them."""
     from harness.cli import (
+        calibrate,
         check,
         compare,
         env,
@@ -52,6 +53,7 @@ def build_app() -> typer.Typer:
     app.command()(check.check)
     app.command()(train.train)
     app.command()(score.score)
+    app.command()(calibrate.calibrate)
     app.command()(gate.gate)
     app.command()(compare.compare)
     app.command()(report.report)

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from harness.data.sources import Rows
-    from harness.records import Case, Judgement
+    from harness.records import Case, Judge, Judgement
     from harness.suite.grammar import AnyJudgeSpec
 
 CHUNK = 128
@@ -39,34 +41,47 @@ def score(
     """Judge existing answers. A line that cannot be judged gets score null and says why."""
     from rich.console import Console
 
-    from harness.cli.progress import ProgressStages
     from harness.data.sources import read_rows
-    from harness.errors import NothingEvaluatedError, UserError
+    from harness.errors import NothingEvaluatedError
+
+    console = Console(stderr=True)
+    built = build_judge(judge, suite, set or [], trust_code=trust_code, home=home)
+    ids, cases = read_cases(read_rows(input))
+    if not cases:
+        raise NothingEvaluatedError(f"{input}: holds no line to score")
+    judgements = judge_all(built, judge, cases, console)
+    write_judgements(output, ids, judgements)
+    raise typer.Exit(close(judgements, console))
+
+
+def build_judge(judge: str, suite: str | None, settings: Sequence[str], *, trust_code: bool, home: Path) -> Judge:
+    """The judge of the command line. Raises UserError where its options are wrong or its code was not trusted."""
+    from harness.errors import UserError
     from harness.models.load import ModelRoom
     from harness.suite import load_suite
     from judges import JudgeBuilder
 
-    console = Console(stderr=True)
-    root, spec = judge_spec(judge, suite, set or [])
-    rows = read_rows(input)
-    ids, cases = read_cases(rows)
-    if not cases:
-        raise NothingEvaluatedError(f"{input}: holds no line to score")
-    agreed = trust_code or any(setting.startswith("factory=") for setting in set or [])
+    root, spec = judge_spec(judge, suite, settings)
+    agreed = trust_code or any(setting.startswith("factory=") for setting in settings)
     builder = JudgeBuilder(ModelRoom(root), steps=home / "geval_steps", trusted=root if agreed else None)
     try:
-        built = builder.build(judge, spec)
+        return builder.build(judge, spec)
     except UserError as error:
         place = load_suite(suite).problem(("judges", judge), "") if suite is not None else f"judge {judge}: "
         raise UserError(f"{place}{error}") from None
+
+
+def judge_all(built: Judge, name: str, cases: Sequence[Case], console: Console) -> list[Judgement]:
+    """One judgement a case, in order, with a progress bar."""
+    from harness.cli.progress import ProgressStages
+
     judgements: list[Judgement] = []
-    with ProgressStages(console).stage(f"{judge} judges", len(cases)) as advance:
+    with ProgressStages(console).stage(f"{name} judges", len(cases)) as advance:
         for start in range(0, len(cases), CHUNK):
             chunk = cases[start : start + CHUNK]
             judgements += built.judge(chunk)
             advance(len(chunk))
-    write_judgements(output, ids, judgements)
-    raise typer.Exit(close(judgements, console))
+    return judgements
 
 
 def judge_spec(judge: str, suite: str | None, settings: Sequence[str]) -> tuple[Path, AnyJudgeSpec]:

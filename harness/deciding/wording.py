@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from harness import stats
 from harness.deciding.evidence import Question
-from harness.records import Outcome
+from harness.records import Calibration, Figure, Outcome
 
 
 def number(value: float) -> str:
@@ -118,3 +120,57 @@ def _claim(question: Question) -> str:
             return f"is better by more than {question.amount:g}" if question.amount else "is better"
         case "no_worse_by":
             return f"is not worse by {question.amount:g}"
+
+
+# --------------------------------------------------------------------------------------------------------- calibration
+
+FIGURE_NAMES: Mapping[str, str] = {
+    "auroc": "AUROC",
+    "accuracy": "accuracy",
+    "spearman": "Spearman",
+    "kendall_tau_b": "Kendall tau-b",
+    "cohen_kappa": "Cohen's kappa",
+    "quadratic_kappa": "quadratic kappa",
+    "balanced_accuracy_at_best": "balanced accuracy there, cross-fitted",
+    "brier": "Brier score",
+}
+"""Figures of calibration cards whose names people write otherwise."""
+
+
+def figure_name(name: str) -> str:
+    """A figure's name as people write it."""
+    return FIGURE_NAMES.get(name, name.replace("_", " "))
+
+
+def figure_text(figure: Figure) -> str:
+    """A figure with its interval: `0.871 (0.852 to 0.890)`."""
+    if figure.value is None:
+        return "-"
+    ends = (
+        f" ({number(figure.low)} to {number(figure.high)})"
+        if figure.low is not None and figure.high is not None
+        else ""
+    )
+    return f"{number(figure.value)}{ends}"
+
+
+def calibration_text(card: Calibration) -> str:
+    """A card's headline on its set: `AUROC 0.871 (0.852 to 0.890) on nq, n 600`."""
+    unscored = f", {card.unscored:,} unscored" if card.unscored else ""
+    return f"{figure_name(card.headline.name)} {figure_text(card.headline)} on {card.labels}, n {card.n:,}{unscored}"
+
+
+def trust_text(cards: Sequence[Calibration]) -> str:
+    """What is known of a judge's agreement with people, in a few words; rows it was trained on count only alone."""
+    if not cards:
+        return "not calibrated"
+    fair = [card for card in cards if card.seen != "seen"] or list(cards)
+    if len(fair) == 1:
+        return calibration_text(fair[0])
+    parts = []
+    for name in dict.fromkeys(card.headline.name for card in fair):
+        found = [c.headline.value for c in fair if c.headline.name == name and c.headline.value is not None]
+        if found:
+            span = number(found[0]) if len(found) == 1 else f"{number(min(found))} to {number(max(found))}"
+            parts.append(f"{figure_name(name)} {span} on {len(found)} set{'s' if len(found) > 1 else ''}")
+    return ", ".join(parts) or "not calibrated"

@@ -14,9 +14,10 @@ from typing import Any
 import duckdb
 
 from harness.errors import StoreError, UserError
-from harness.records import Answer, Completion, Judgement, Run, Sample, Training, Verdict
+from harness.records import Answer, Calibration, Completion, Judgement, Run, Sample, Training, Verdict
 from harness.store import rows
 from harness.store.bundle import write_bundled_verdicts
+from harness.store.calibrations import known_calibrations
 from harness.store.home import Home
 from harness.store.opening import STATEMENT_ERRORS, explained, open_store
 from harness.store.rows import COLUMNS, own_columns, stored_text
@@ -171,6 +172,10 @@ class Store:
     def verdicts(self, run_id: str) -> list[Verdict]:
         """The verdicts of a run's last gate."""
         return [rows.verdict_of(run_id, *row) for row in self._of_run("verdicts", run_id)]
+
+    def calibrations(self) -> list[Calibration]:
+        """The calibration cards of the home, the newest first, then those that come with muster."""
+        return known_calibrations(self._home)
 
     def scores(self, run_id: str) -> list[ScoreRow]:
         """What comparisons and reports compute on: one row for each judgement and each split of its sample."""
