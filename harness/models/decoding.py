@@ -23,6 +23,10 @@ from transformers.cache_utils import DynamicLayer
 
 SHARED_PREFIX = 16
 """Common leading tokens from which computing them once for the whole batch pays."""
+TREE_LOGITS = 1 << 26
+"""Most logits that one pass over a tree of continuations may give: a quarter of a gigabyte in float32."""
+BRANCHING = ("llama", "mistral", "qwen2", "qwen3", "olmo2", "smollm3", "phi3", "gemma", "granite", "gpt_neox")
+"""Architectures that tests hold against one pass a continuation; they take a mask that says who sees whom."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,20 +116,92 @@ def continuation_log_likelihoods(
 ) -> list[list[float]]:
     """Shape [rows][choices]: natural log of P(continuation, then any of `stop_ids` | row), teacher-forced.
 
+    The prompts are run once; then all choices of all rows go through the model in one pass, laid out as a tree in which
+    each token sees the prompt and its own beginning only. Models that take no such mask get a pass a choice.
+
     Args:
         model: a causal language model.
         rows: prompt ids.
         continuations: shape [rows][choices], each at least one id; all rows have equally many.
         stop_ids: where a turn may end.
     """
+    count = len(continuations[0])
+    parts = _parts(count, size=len(rows) * model.config.get_text_config().vocab_size)
+    trees = [[_tree(choices[start:end]) for choices in continuations] for start, end in parts]
     longest = max(len(ids) for choices in continuations for ids in choices)
-    state = _prefill(model, rows, room=longest)
+    room = max(longest, *(len(tree.tokens) for part in trees for tree in part))
+    state = _prefill(model, rows, room=room)
     first = torch.log_softmax(state.logits.double(), dim=-1)
+    if state.is_plain and model.config.get_text_config().model_type in BRANCHING:
+        found = [_branch(model, state, first, part, stop_ids) for part in trees]
+        return [[score for part in found for score in part[row]] for row in range(len(rows))]
     columns = []
-    for choice in range(len(continuations[0])):
+    for choice in range(count):
         ids = [list(choices[choice]) for choices in continuations]
         columns.append(_continue(model, state, first, ids, stop_ids))
     return [list(row) for row in zip(*columns, strict=True)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tree:
+    """Continuations with what they have in common laid out once. Lists have a place a node, parents before children."""
+
+    tokens: list[int]
+    parents: list[int]
+    """-1 where a node follows the prompt itself."""
+    depths: list[int]
+    ends: list[int]
+    """For each continuation the node it ends at."""
+
+
+def _tree(sequences: Sequence[Sequence[int]]) -> _Tree:
+    tree = _Tree(tokens=[], parents=[], depths=[], ends=[])
+    nodes: dict[tuple[int, int], int] = {}
+    for ids in sequences:
+        node = -1
+        for depth, token in enumerate(ids):
+            parent, node = node, nodes.setdefault((node, token), len(tree.tokens))
+            if node == len(tree.tokens):
+                tree.tokens.append(token)
+                tree.parents.append(parent)
+                tree.depths.append(depth)
+        tree.ends.append(node)
+    return tree
+
+
+def _parts(count: int, *, size: int) -> list[tuple[int, int]]:
+    """Stretches of `count` choices such that the logits of one stretch, `size` each, stay within TREE_LOGITS."""
+    step = max(1, TREE_LOGITS // size)
+    return [(start, min(start + step, count)) for start in range(0, count, step)]
+
+
+def _branch(
+    model: Any, state: _State, first: Tensor, trees: Sequence[_Tree], stop_ids: Sequence[int]
+) -> list[list[float]]:
+    """Shape [rows][continuations]: the trees of all rows in one pass; the state is left as it was."""
+    device = first.device
+    width = max(len(tree.tokens) for tree in trees)
+    ids = torch.zeros(len(trees), width, dtype=torch.long)
+    depths = torch.zeros(len(trees), width, dtype=torch.long)
+    sees = torch.eye(width, dtype=torch.bool).repeat(len(trees), 1, 1)
+    for row, tree in enumerate(trees):
+        ids[row, : len(tree.tokens)] = torch.tensor(tree.tokens)
+        depths[row, : len(tree.tokens)] = torch.tensor(tree.depths)
+        for node, parent in enumerate(tree.parents):
+            if parent >= 0:
+                sees[row, node] |= sees[row, parent]
+    logits = state.peek_tree(model, ids.to(device), depths.to(device), sees.to(device))
+    stops = torch.tensor(list(stop_ids), device=device)
+    totals = []
+    for row, tree in enumerate(trees):
+        after = torch.log_softmax(logits[row, : len(tree.tokens)].double(), dim=-1)
+        steps = torch.cat([first[row][None], after])[[parent + 1 for parent in tree.parents], tree.tokens].tolist()
+        ends = torch.logsumexp(after[:, stops], dim=-1).tolist()
+        reached: list[float] = []
+        for step, parent in zip(steps, tree.parents, strict=True):
+            reached.append(step + (reached[parent] if parent >= 0 else 0.0))
+        totals.append([reached[end] + ends[end] for end in tree.ends])
+    return totals
 
 
 def _continue(
@@ -222,9 +298,35 @@ class _State:
         self.length += ids.shape[1]
         self.positions = self.positions + ids.shape[1]
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether every layer holds keys and values of all positions, and nothing else."""
+        return all(isinstance(layer, _SlotLayer) for layer in self.cache.layers)
+
+    def peek_tree(self, model: Any, ids: Tensor, depths: Tensor, sees: Tensor) -> Tensor:
+        """The logits after each of `ids` [rows, width], which are not kept.
+
+        `depths` [rows, width] is how far after the prompt each token stands, `sees` [rows, width, width] which of the
+        others it attends to, itself among them.
+        """
+        prompt = self.mask[:, None, : self.length].bool().expand(-1, ids.shape[1], -1)
+        allowed = torch.cat([prompt, sees], dim=-1)[:, None]
+        dtype = self.logits.dtype
+        mask = torch.zeros(allowed.shape, dtype=dtype, device=ids.device)
+        mask.masked_fill_(~allowed, torch.finfo(dtype).min)
+        logits: Tensor = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=self.positions[:, None] + depths,
+            past_key_values=self.cache,
+            use_cache=True,
+        ).logits
+        self.cache.crop(-ids.shape[1])
+        return logits
+
     def peek(self, model: Any, ids: Tensor) -> Tensor:
         """The logits after each of `ids` [rows, width], which are not kept."""
-        if all(isinstance(layer, _SlotLayer) for layer in self.cache.layers):
+        if self.is_plain:
             logits = self._forward(model, ids, self.cache)
             self.cache.crop(-ids.shape[1])
             return logits

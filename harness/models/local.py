@@ -310,10 +310,14 @@ class LocalChoiceScorer:
         local = self.model
         result = [[float("-inf")] * len(choices) for _ in prompts]
         rows: dict[int, tuple[list[int], list[list[int]]]] = {}
+        known: dict[str, list[list[int]]] = {}
         for index, messages in enumerate(prompts):
             text = rendering.render(local.tokenizer, messages, add_generation_prompt=True)
             ids = rendering.tokens(local.tokenizer, text)
-            answers = [rendering.answer_tokens(local.tokenizer, text, ids, choice) for choice in choices]
+            end = rendering.last_piece(local.tokenizer, text)  # a hundred scores of a thousand forms: a few ends
+            if end not in known:
+                known[end] = [rendering.answer_tokens(local.tokenizer, text, ids, choice) for choice in choices]
+            answers = known[end]
             if len(ids) + max(map(len, answers)) <= local.window:
                 rows[index] = ids, answers
         fit = list(rows)

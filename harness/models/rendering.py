@@ -83,6 +83,14 @@ def answer_tokens(tokenizer: Any, prompt_text: str, prompt_ids: list[int], answe
     return ids
 
 
+def last_piece(tokenizer: Any, text: str) -> str:
+    """The end of a text from its last added token on (`<|assistant|>`, say), or all of it where there is none.
+
+    Added tokens are cut out before anything else is tokenised: what follows one does not depend on what precedes it.
+    """
+    return text[max(0, *(text.rfind(content) for content in tokenizer.get_added_vocab())) :]
+
+
 def training_tokens(tokenizer: Any, prompt_messages: Sequence[Message], answer: str) -> tuple[list[int], list[int]]:
     """A training row: the ids inference would feed, and the answer's ids with EOS at the end.
 

@@ -13,6 +13,7 @@ from judges.forms import fill
 from judges.geval import Criterion, GEvalJudge, build_geval, write_steps
 from judges.graders import Endpoint, EndpointGrader, ExactGrader
 from judges.grades import read_score, read_token
+from tests.harness.models.tiny import make_tokenizer
 
 CASE = Case(id="1", answer="Rest and call us.", input="My back hurts.")
 
@@ -104,6 +105,58 @@ class TestExact:
         scorer = Scorer({str(s): 0.2 for s in range(1, 6)})
         assert len(judge_of(ExactGrader(scorer, (1, 5))).judge([CASE, CASE, CASE])) == 3
         assert scorer.calls[0][0] == 1
+
+
+def bigram_model(folder, following, *, merge_ten):
+    """A Llama in which only the last token decides the next: P(next | token) as given, and padding for the rest."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    make_tokenizer(folder, merge_ten=merge_ten)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    size = len(tokenizer)
+    config = LlamaConfig(
+        vocab_size=size, hidden_size=size, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, head_dim=8,
+        max_position_embeddings=512, tie_word_embeddings=False, rms_norm_eps=1e-12, bos_token_id=1, eos_token_id=2,
+        pad_token_id=0,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    table = torch.full((size, size), -40.0)
+    for before, options in following.items():
+        rest = {"<pad>": 1 - sum(options.values())}
+        for after, probability in (options | rest).items():
+            ids = [tokenizer.convert_tokens_to_ids(text) for text in (before, after)]
+            table[ids[0], ids[1]] = math.log(probability)
+    with torch.no_grad():
+        model.model.layers[0].self_attn.o_proj.weight.zero_()
+        model.model.layers[0].mlp.down_proj.weight.zero_()
+        model.model.embed_tokens.weight.copy_(torch.eye(size))
+        model.lm_head.weight.copy_(table.T / math.sqrt(size))
+    model.save_pretrained(folder)
+
+
+def test_ten_as_one_token_or_two_is_the_same_score(tmp_path):
+    """Two models that say the same with other tokens: P(10) is .2 in one step, or .5 * .4 in two. Scores agree to 1e-6."""
+    from harness.models.load import ModelRoom
+
+    shares = {s: 0.05 for s in range(1, 11)} | {1: 0.3, 10: 0.2}
+    whole = {str(s): p for s, p in shares.items()}
+    ends = {str(s): {"</s>": 0.9} for s in shares}
+    bigram_model(tmp_path / "joined", {"<|assistant|>": whole, **ends}, merge_ten=True)
+    split = {**whole, "1": 0.5}
+    del split["10"], ends["10"]
+    ends |= {"1": {"</s>": 0.3 * 0.9 / 0.5, "0": 0.2 / 0.5}, "0": {"</s>": 0.9}}
+    bigram_model(tmp_path / "split", {"<|assistant|>": split, **ends}, merge_ten=False)
+    room = ModelRoom(tmp_path, device="cpu")
+    found = {}
+    for name in ("joined", "split"):
+        model = {"kind": "transformers", "path": name, "dtype": "float32"}
+        judge = build_geval("g", spec_of(steps=["s"], scale=[1, 10], model=model), room)
+        [found[name]] = judge.judge([CASE])
+    expected = sum(s * p for s, p in shares.items()) / sum(shares.values())
+    assert found["joined"].score == pytest.approx(found["split"].score, abs=1e-6)
+    assert found["split"].evidence["raw"] == pytest.approx(expected, abs=1e-5)
+    assert found["split"].evidence["valid_mass"] == pytest.approx(0.9 * sum(shares.values()), abs=1e-5)
 
 
 class TestTableOfDefects:

@@ -5,7 +5,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
 from harness.models import decoding
 from harness.models.decoding import Row
@@ -181,3 +188,45 @@ def test_a_prefix_is_computed_once(monkeypatch):
     rows = [[7] * 100 + [8 + i] for i in range(5)]
     decoding.continuation_log_likelihoods(model, rows, [[[3]]] * 5, stop_ids=[2])
     assert shapes == [(1, 100), (5, 1), (5, 1)]
+
+
+def test_all_choices_take_one_pass_and_common_beginnings_one_place(monkeypatch, model):
+    """ "1", "10", "100" and "2" are four tokens in one forward, however many choices there are."""
+    shapes = []
+    forward = model.forward
+    monkeypatch.setattr(model, "forward", lambda **kw: (shapes.append(tuple(kw["input_ids"].shape)), forward(**kw))[1])
+    rows = prompts(count=5)
+    choices = [[[11], [11, 10], [11, 10, 10], [12]]] * 5
+    decoding.continuation_log_likelihoods(model, rows, choices, stop_ids=[2])
+    assert shapes[1:] == [(5, 4)]
+
+
+@pytest.mark.parametrize(("kind", "window"), [*((kind, None) for kind in decoding.BRANCHING), ("mistral", 64)])
+def test_a_tree_of_choices_equals_one_pass_a_choice(kind, window, monkeypatch):
+    """For every architecture that branches, and one that does not for its sliding window; choices differ by row."""
+    torch.manual_seed(1)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = AutoConfig.for_model(kind, vocab_size=300, pad_token_id=0, bos_token_id=1, eos_token_id=2, **sizes)
+    for name, value in {"num_key_value_heads": 2, "head_dim": 8, "sliding_window": window}.items():
+        if hasattr(config, name):
+            setattr(config, name, value)
+    model = AutoModelForCausalLM.from_config(config).double().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(4 if parameter.dim() > 1 else 1)  # else every choice is about as likely as any other
+    passes = []
+    forward = model.forward
+    monkeypatch.setattr(model, "forward", lambda **kw: (passes.append(1), forward(**kw))[1])
+    rows = prompts(shared=20, count=4)
+    choices = [[[5 + i], [6, 7], [6, 7, 8 + i], [6], [9, 10]] for i in range(4)]
+    together = decoding.continuation_log_likelihoods(model, rows, choices, stop_ids=[2, 11])
+    assert len(passes) == (3 if window is None else 6)  # prefix and rest once, then one pass, or one a choice
+    monkeypatch.setattr(decoding, "TREE_LOGITS", 2400)  # two choices a pass
+    in_parts = decoding.continuation_log_likelihoods(model, rows, choices, stop_ids=[2, 11])
+    for row, options, *scores in zip(rows, choices, together, in_parts, strict=True):
+        for ids, *found in zip(options, *scores, strict=True):
+            log = model(input_ids=torch.tensor([row + ids])).logits[0].detach().log_softmax(-1)
+            expected = sum(float(log[len(row) - 1 + i, token]) for i, token in enumerate(ids))
+            expected += float(torch.logsumexp(log[len(row) - 1 + len(ids), [2, 11]], 0))
+            assert found == pytest.approx([expected, expected], abs=1e-8)
+    assert np.ptp(together) > 1

@@ -107,3 +107,16 @@ def test_stop_ids_join_tokenizer_and_config(tmp_path, configured, expected):
     """Generation stops at the tokenizer's EOS and at every id of the generation config."""
     make_tokenizer(tmp_path)
     assert rendering.stop_ids(AutoTokenizer.from_pretrained(tmp_path), configured) == expected
+
+
+@pytest.mark.parametrize("answer", ["1", "10", "100"])
+def test_an_answer_depends_on_the_last_piece_alone(tokenizer, answer):
+    """Prompts that end alike have the same answer ids; a template without added tokens has no such piece."""
+    found = {}
+    for turn in (USER, SHOT[0]):
+        text = rendering.render(tokenizer, [turn], add_generation_prompt=True)
+        piece = rendering.last_piece(tokenizer, text)
+        assert text.endswith(piece)
+        assert (piece == "<|assistant|>") == (tokenizer.chat_template == CHATML)
+        ids = rendering.answer_tokens(tokenizer, text, rendering.tokens(tokenizer, text), answer)
+        assert found.setdefault(piece, ids) == ids
