@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 Direction = Literal["higher", "lower"]
+Aggregate = Literal["mean", "perplexity", "macro_f1"]
 Role = Literal["system", "user", "assistant"]
 Progress = Callable[[int], None]
 """Called with the number of items finished since the last call."""
@@ -173,6 +174,49 @@ class Needs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What a judge had asked of a candidate beyond its answer to a sample, kept so that it is asked once.
+
+    Of kind `sample`, a further answer: `text`. Of kind `likelihood`, how likely the candidate finds `text`:
+    `log_likelihood` and `tokens`, as in `Likelihood`.
+    """
+
+    key: str
+    """Hash of all that decided it: weights, template, prompt, and the draw's seed or the text."""
+    candidate: str
+    sample_id: str
+    kind: Literal["sample", "likelihood"]
+    number: int
+    """Which of the further answers, from 1; 0 for a likelihood."""
+    text: str
+    log_likelihood: float | None = None
+    tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.kind == "likelihood") != (self.log_likelihood is not None and self.tokens is not None):
+            raise ValueError("a likelihood holds log_likelihood and tokens, a sample neither")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """One further judgement of a case that was judged already, to see how far a judge agrees with itself."""
+
+    key: str
+    """Hash of judge, case and `number`: never that of the judgement itself."""
+    candidate: str
+    sample_id: str
+    metric: str
+    number: int
+    """Which of the repeated calls, from 1."""
+    score: float | None
+    error: Failure | None = None
+
+    def __post_init__(self) -> None:
+        if (self.score is None) == (self.error is None):
+            raise ValueError("a repeat holds either a score or an error, and not both")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
     """A named scale. `direction` says which end is good; scores lie within [low, high]."""
 
@@ -180,6 +224,11 @@ class Metric:
     direction: Direction = "higher"
     low: float = 0.0
     high: float = 1.0
+    """`math.inf` where the scale has no upper end."""
+    aggregate: Aggregate = "mean"
+    """How the scores of many samples become one figure. `mean`: their mean. `perplexity`: exp(-sum of `log_likelihood` / sum of
+    `tokens`), both in each judgement's evidence. `macro_f1`: the mean over labels of F1, from `target` and `predicted` (null
+    where no label was named) in the evidence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -388,6 +437,15 @@ class Generator(Protocol):
         self, prompts: Sequence[Prompt], settings: GenerationSettings
     ) -> Iterator[list[tuple[int, Completion]]]:
         """Yields batches of (index into prompts, completion), each index once, in any order."""
+        ...
+
+
+@runtime_checkable
+class LikelihoodScorer(Protocol):
+    """A generator that can also say how likely it finds given answers: one that runs here, not behind an endpoint."""
+
+    def likelihoods(self, pairs: Sequence[tuple[Prompt, str]]) -> Iterator[list[tuple[int, Likelihood | Failure]]]:
+        """Yields batches of (index into pairs, likelihood of the text as the answer to the prompt), each index once."""
         ...
 
 

@@ -12,6 +12,8 @@ from typing import assert_never
 from harness.records import Direction, Judge, Models
 from harness.suite.grammar import (
     AnyJudgeSpec,
+    ChoiceSpec,
+    ClassificationSpec,
     CorrectnessSpec,
     CustomSpec,
     EntailmentSpec,
@@ -20,6 +22,7 @@ from harness.suite.grammar import (
     JsonSchemaSpec,
     OverlapSpec,
     PairwiseSpec,
+    PerplexitySpec,
     RegexSpec,
     RelevancySpec,
     ToxicitySpec,
@@ -34,7 +37,7 @@ def direction_of(spec: AnyJudgeSpec) -> Direction:
     """Which end of a judge's scale is good."""
     if isinstance(spec, CustomSpec):
         return spec.direction
-    return "lower" if isinstance(spec, HallucinationSpec | ToxicitySpec) else "higher"
+    return "lower" if isinstance(spec, HallucinationSpec | ToxicitySpec | PerplexitySpec) else "higher"
 
 
 class JudgeBuilder:
@@ -94,6 +97,18 @@ class JudgeBuilder:
                 from judges.overlap import JsonSchemaJudge
 
                 return JsonSchemaJudge(name, spec.json_schema)
+            case PerplexitySpec():
+                from judges.likelihood import PerplexityJudge
+
+                return PerplexityJudge(name)
+            case ChoiceSpec():
+                from judges.likelihood import ChoiceJudge
+
+                return ChoiceJudge(name, choices=spec.choices, normalisation=spec.normalisation)
+            case ClassificationSpec():
+                from judges.classification import ClassificationJudge
+
+                return ClassificationJudge(name, spec.kind, labels=spec.labels)
             case CustomSpec():
                 from judges.custom import build_custom
 

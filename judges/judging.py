@@ -33,7 +33,7 @@ def unscored(case: Case, metric: str, kind: str, message: str, **evidence: Any) 
 
 
 def missing(case: Case, needs: Sequence[str]) -> str | None:
-    """The first of `needs` (answer, input, references, contexts) that the case lacks, or None. An empty answer is there."""
+    """The first of `needs` (fields of the case) that it lacks, or None. An empty answer is there."""
     for name in needs:
         value = getattr(case, name)
         if value is None or (name != "answer" and not value):

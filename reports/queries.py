@@ -59,6 +59,10 @@ DEFINITIONS: Mapping[str, str] = {
     "token_f1": "F1 of the words shared with the reference.",
     "regex": "1 where the answer matches a pattern, else 0.",
     "json_schema": "1 where the answer is JSON that a schema accepts, else 0.",
+    "perplexity": "Perplexity of the reference under the candidate, weighted by tokens over the samples.",
+    "mcq": "1 where the candidate finds the right choice likeliest, by log-likelihood over length, else 0.",
+    "classification": "1 where the answer names the right label, else 0; an answer without a label is wrong.",
+    "macro_f1": "Mean over the labels of F1; an answer without a label is a miss of its target.",
 }
 
 

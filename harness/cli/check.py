@@ -97,7 +97,7 @@ def show_power(plan: Plan, home: Path, console: Console) -> None:
     clusters = {split: len({s.cluster for s in plan.dataset.splits[split]}) for split in plan.splits
                 if any(s.cluster is not None for s in plan.dataset.splits[split])}  # fmt: skip
     binary = [name for name, judge in plan.loaded.suite.judges.items()
-              if judge.kind in ("exact_match", "regex", "json_schema")]  # fmt: skip
+              if judge.kind in ("exact_match", "regex", "json_schema", "mcq", "classification")]  # fmt: skip
     for line in power_plan(
         gate,
         sizes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -172,9 +173,11 @@ def read_cases(rows: Rows) -> tuple[list[Any], list[Case]]:
         read = {name: as_text(row.values.get(name)) for name in ("answer", "input")}
         read |= {name: as_texts(row.values.get(name)) for name in ("reference", "context", "samples", "retrieved")}
         read["opponent"] = as_texts(row.values.get("opponent"), keep_blank=True)
+        read["likelihoods"] = as_likelihoods(row.values.get("likelihoods"))
         for name, value in read.items():
             if value is WRONG:
-                mistakes.add(f"{rows.place(row)}: '{name}' must be text (got {row.values[name]!r:.80})")
+                what = "a list of {text, log_likelihood, tokens}" if name == "likelihoods" else "text"
+                mistakes.add(f"{rows.place(row)}: '{name}' must be {what} (got {row.values[name]!r:.80})")
         ids.append(row.values.get("id", row.number))
         cases.append(
             Case(
@@ -186,6 +189,7 @@ def read_cases(rows: Rows) -> tuple[list[Any], list[Case]]:
                 samples=read["samples"],
                 retrieved=read["retrieved"],
                 opponents=read["opponent"],
+                likelihoods=read["likelihoods"],
             )
         )
     mistakes.raise_any()
@@ -210,6 +214,24 @@ def as_texts(value: Any, *, keep_blank: bool = False) -> Any:
     return (
         WRONG if WRONG in texts else tuple(text for text in texts if text is not None and (keep_blank or text.strip()))
     )
+
+
+def as_likelihoods(value: Any) -> Any:
+    """A list of {text, log_likelihood, tokens} as likelihoods, none as none; WRONG for anything else."""
+    from harness.records import Likelihood
+
+    found = []
+    for item in value if isinstance(value, list) else [] if value is None else [WRONG]:
+        match item:
+            case {"text": str(text), "log_likelihood": int() | float() as log, "tokens": int(tokens), **rest} if (
+                not rest
+            ):
+                if not (math.isfinite(log) and tokens >= 1):
+                    return WRONG
+                found.append(Likelihood(text=text, log_likelihood=float(log), tokens=tokens))
+            case _:
+                return WRONG
+    return tuple(found)
 
 
 def write_judgements(path: Path, ids: Iterable[Any], judgements: Iterable[Judgement]) -> None:

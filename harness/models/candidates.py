@@ -8,7 +8,7 @@ answer stale, and a retrained adapter never passes for the old one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import assert_never
 
@@ -17,7 +17,18 @@ from harness.errors import UserError
 from harness.models import prompting
 from harness.models.load import ModelRoom
 from harness.models.recorded import load_recorded
-from harness.records import Completion, GenerationSettings, Generator, Prompt, Sample, Training, fingerprint
+from harness.records import (
+    Completion,
+    Failure,
+    GenerationSettings,
+    Generator,
+    Likelihood,
+    LikelihoodScorer,
+    Prompt,
+    Sample,
+    Training,
+    fingerprint,
+)
 from harness.suite import LoadedSuite, Suite
 from harness.suite.grammar import (
     AnswersModel,
@@ -55,6 +66,33 @@ class Candidate:
     def generate(self, prompts: Sequence[Prompt]) -> Iterator[list[tuple[int, Completion]]]:
         """Yields batches of (index into prompts, completion) as they are done, each index once."""
         return self.generator.generate(prompts, self.settings)
+
+    def draw_key(self, prompt: Prompt, number: int) -> str:
+        """The content key of the `number`th further answer to a prompt (from 1)."""
+        return fingerprint([self.generator.key, _decoding(self._drawing(number)), prompt.sha])
+
+    def draw(self, prompts: Sequence[Prompt], number: int) -> Iterator[list[tuple[int, Completion]]]:
+        """The `number`th further answer to each prompt, as `generate`: at temperature 1, each number with its own seed."""
+        if self.by_sample:
+            failure = Failure(kind="no_samples", message="recorded answers cannot be drawn again")
+            return iter([[(index, Completion(text=None, error=failure)) for index in range(len(prompts))]])
+        return self.generator.generate(prompts, self._drawing(number))
+
+    def likelihood_key(self, prompt: Prompt, text: str) -> str:
+        """The content key of a text's likelihood as the answer to a prompt; decoding does not matter to it."""
+        return fingerprint([self.generator.key, "likelihood", prompt.sha, text])
+
+    def likelihoods(self, pairs: Sequence[tuple[Prompt, str]]) -> Iterator[list[tuple[int, Likelihood | Failure]]]:
+        """How likely the model finds each text as the answer to its prompt; a failure where it cannot say."""
+        if isinstance(self.generator, LikelihoodScorer):
+            return self.generator.likelihoods(pairs)
+        message = "only a model of kind 'transformers' gives the likelihood of a text"
+        failure = Failure(kind="no_likelihoods", message=message)
+        return iter([[(index, failure) for index in range(len(pairs))]])
+
+    def _drawing(self, number: int) -> GenerationSettings:
+        seed = int(fingerprint([self.settings.seed, "sample", number])[:8], 16)
+        return replace(self.settings, temperature=1.0, top_p=1.0, seed=seed)
 
 
 def build_candidate(

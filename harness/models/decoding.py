@@ -142,6 +142,42 @@ def continuation_log_likelihoods(
     return [list(row) for row in zip(*columns, strict=True)]
 
 
+@torch.inference_mode()
+def given_log_likelihoods(
+    model: Any, rows: Sequence[Sequence[int]], continuations: Sequence[Sequence[Sequence[int]]]
+) -> list[list[float]]:
+    """Shape [rows][continuations of the row]: natural log of P(continuation | row), teacher-forced; no end is asked for.
+
+    Args:
+        model: a causal language model.
+        rows: prompt ids.
+        continuations: for each row any number of continuations, each at least one id.
+    """
+    longest = max(len(ids) for given in continuations for ids in given)
+    state = _prefill(model, rows, room=longest)
+    first = torch.log_softmax(state.logits.double(), dim=-1)
+    totals: list[list[float]] = [[] for _ in rows]
+    for number in range(max(map(len, continuations))):
+        ids = [list(given[number]) if number < len(given) else [0] for given in continuations]
+        width = max(map(len, ids)) - 1  # nothing is asked after the last token
+        logits = None
+        if width:
+            padded = torch.tensor([(row + [0] * width)[:width] for row in ids], device=first.device)
+            logits = state.peek(model, padded)
+        for place, row in enumerate(ids):
+            if number < len(continuations[place]):
+                totals[place].append(float(first[place, row[0]]) + _following(logits, place, row[1:]))
+    return totals
+
+
+def _following(logits: Tensor | None, place: int, ids: Sequence[int]) -> float:
+    """Natural log of the probability of ids that follow a continuation's first; one row at a time, for the memory."""
+    if logits is None or not ids:
+        return 0.0
+    after = torch.log_softmax(logits[place, : len(ids)].double(), dim=-1)
+    return float(after.gather(-1, torch.tensor(list(ids), device=after.device)[:, None]).sum())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Tree:
     """Continuations with what they have in common laid out once. Lists have a place a node, parents before children."""

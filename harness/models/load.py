@@ -19,8 +19,10 @@ from harness.records import (
     ChoiceScorer,
     Completion,
     Embedder,
+    Failure,
     GenerationSettings,
     Generator,
+    Likelihood,
     Message,
     PairClassifier,
     Prompt,
@@ -31,7 +33,7 @@ from harness.suite.grammar import AnswersModel, OpenAIModel, TransformersModel
 
 if TYPE_CHECKING:
     from harness.models.endpoint import EndpointModel, Hosts
-    from harness.models.local import LocalModel
+    from harness.models.local import LocalGenerator, LocalModel
 
 
 class ModelRoom:
@@ -186,7 +188,11 @@ class _Found:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _LazyGenerator:
     key: str
-    load: Callable[[], Generator]
+    load: Callable[[], LocalGenerator]
+
+    def likelihoods(self, pairs: Sequence[tuple[Prompt, str]]) -> Iterator[list[tuple[int, Likelihood | Failure]]]:
+        if pairs:
+            yield from self.load().likelihoods(pairs)
 
     def generate(
         self, prompts: Sequence[Prompt], settings: GenerationSettings

@@ -10,6 +10,7 @@ Knows nothing of suites, samples or stores.
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ import torch
 
 from harness.errors import ModelError
 from harness.models import decoding, identity, rendering
-from harness.records import Completion, Failure, GenerationSettings, Message, Prompt, fingerprint
+from harness.records import Completion, Failure, GenerationSettings, Likelihood, Message, Prompt, fingerprint
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Quantization = Literal["nf4", "int8"]
@@ -32,6 +33,8 @@ MAX_ROWS = {"cpu": 64, "cuda": 128}
 """Rows of a batch: measured on the embedded base, where larger batches gain little and wait long for their last row."""
 MAX_TOKENS = 16_384
 """Longest prompt times rows of a batch, unless the suite says otherwise."""
+MAX_LOGITS = 2**28
+"""Logits of a batch in which every token's are wanted: 1 GiB in float32."""
 
 
 class LocalModel:
@@ -129,10 +132,16 @@ class LocalModel:
         """The ids at which an answer ends."""
         return rendering.stop_ids(self.tokenizer, getattr(self.model.generation_config, "eos_token_id", None))
 
-    def batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Indices of prompts in the batches they are run in, for prompts of so many tokens."""
+    def batches(self, lengths: Sequence[int], *, max_logits: int | None = None) -> Iterator[list[int]]:
+        """Indices of prompts in the batches they are run in, for prompts of so many tokens.
+
+        `max_logits` bounds tokens times vocabulary, where the logits of every token are wanted.
+        """
         max_rows = MAX_ROWS["cuda" if self.device.startswith("cuda") else "cpu"]
-        return decoding.batches(lengths, max_rows=max_rows, max_tokens=self._max_tokens)
+        max_tokens = self._max_tokens
+        if max_logits is not None:
+            max_tokens = min(max_tokens, max(1, max_logits // int(self.model.config.get_text_config().vocab_size)))
+        return decoding.batches(lengths, max_rows=max_rows, max_tokens=max_tokens)
 
     def _quantized(self) -> Any:
         from transformers import BitsAndBytesConfig
@@ -260,6 +269,51 @@ class LocalGenerator:
             ]
             yield list(zip(batch, self._complete(rows, settings), strict=True))
 
+    def likelihoods(self, pairs: Sequence[tuple[Prompt, str]]) -> Iterator[list[tuple[int, Likelihood | Failure]]]:
+        """Yields batches of (index, likelihood of the text as the answer to the prompt), rendered as for answering.
+
+        The text's own tokens count, and not what ends the turn. Texts of one prompt share its computation. White space
+        around a text is left out. A text without tokens, and one that does not fit behind its prompt, is a failure.
+        """
+        local = self.model
+        by_prompt: dict[str, list[int]] = {}
+        for index, (prompt, _) in enumerate(pairs):
+            by_prompt.setdefault(prompt.sha, []).append(index)
+        rows: list[tuple[list[int], dict[int, list[int]]]] = []
+        refused: list[tuple[int, Likelihood | Failure]] = []
+        for members in by_prompt.values():
+            text = rendering.render(local.tokenizer, pairs[members[0]][0].messages, add_generation_prompt=True)
+            ids = rendering.tokens(local.tokenizer, text)
+            given = {index: rendering.answer_tokens(local.tokenizer, text, ids, pairs[index][1]) for index in members}
+            unfit = {index: _unfit_text(len(ids), len(answer), local.window) for index, answer in given.items()}
+            refused += [(index, failure) for index, failure in unfit.items() if failure]
+            fit = {index: answer for index, answer in given.items() if unfit[index] is None}
+            if fit:
+                rows.append((ids, fit))
+        if refused:
+            yield refused
+        lengths = [len(ids) + max(map(len, given.values())) for ids, given in rows]
+        for batch in local.batches(lengths, max_logits=MAX_LOGITS):
+            yield self._likelihoods([rows[place] for place in batch], pairs)
+
+    def _likelihoods(
+        self, rows: Sequence[tuple[list[int], dict[int, list[int]]]], pairs: Sequence[tuple[Prompt, str]]
+    ) -> list[tuple[int, Likelihood | Failure]]:
+        with _out_of_memory(self.model.name), self.model.using(self.adapter) as model:
+            scores = decoding.given_log_likelihoods(
+                model, [ids for ids, _ in rows], [list(given.values()) for _, given in rows]
+            )
+        found: list[tuple[int, Likelihood | Failure]] = []
+        for (_, given), row in zip(rows, scores, strict=True):
+            for (index, answer), value in zip(given.items(), row, strict=True):
+                if math.isfinite(value):
+                    likelihood = Likelihood(text=pairs[index][1], log_likelihood=value, tokens=len(answer))
+                    found.append((index, likelihood))
+                else:
+                    message = "the model's logits are not finite; try dtype: float32"
+                    found.append((index, Failure(kind="not_finite", message=message)))
+        return found
+
     def _complete(self, rows: Sequence[decoding.Row], settings: GenerationSettings) -> list[Completion]:
         started = time.perf_counter()
         with _out_of_memory(self.model.name), self.model.using(self.adapter) as model:
@@ -341,6 +395,19 @@ def _unfit(length: int, window: int) -> Failure | None:
     if length >= window:
         message = f"the prompt has {length:,} tokens and the model's context window {window:,}; nothing is cut"
         return Failure(kind="prompt_too_long", message=message)
+    return None
+
+
+def _unfit_text(prompt: int, text: int, window: int) -> Failure | None:
+    if prompt < 1:
+        return Failure(kind="prompt_empty", message="the prompt has no tokens")
+    if text < 1:
+        return Failure(kind="text_empty", message="the text whose likelihood is asked for has no tokens")
+    if prompt + text > window:
+        message = (
+            f"prompt and text have {prompt + text:,} tokens and the model's context window {window:,}; nothing is cut"
+        )
+        return Failure(kind="too_long", message=message)
     return None
 
 

@@ -12,13 +12,26 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from harness.records import Answer, Completion, Judge, Judgement, Run, Training, fingerprint
-from harness.running import runner
+from harness.records import (
+    Answer,
+    Completion,
+    Failure,
+    Inquirer,
+    Judge,
+    Judgement,
+    Needs,
+    Probe,
+    Run,
+    Sample,
+    Training,
+    fingerprint,
+)
+from harness.running import probing, runner
 from harness.running.plan import Plan
 from harness.store import Home, Spool, Store, write_bundle
 
 
-class Keyed(runner.Answering, Protocol):
+class Keyed(runner.Answering, probing.Probed, Protocol):
     """A candidate that the runner can ask, identified by content."""
 
     @property
@@ -59,7 +72,7 @@ def evaluate(
     spools = _Spools(home, run, fresh=fresh)
     began = time.monotonic()
     answers = _answer_all(plan, candidates, home, spools, stages, fresh=fresh)
-    judgements = _judge_all(plan, judges, answers, home, spools, stages, fresh=fresh)
+    judgements, probes = _judge_all(plan, judges, candidates, answers, home, spools, stages, fresh=fresh)
     finished = replace(
         run,
         status="incomplete" if runner.is_incomplete(answers, judgements) else "complete",
@@ -70,9 +83,13 @@ def evaluate(
     )
     samples = plan.membership
     trained = [trainings[name] for name in plan.candidates if name in trainings]
-    write_bundle(home, finished, samples=samples, answers=answers, judgements=judgements, trainings=trained)
+    write_bundle(
+        home, finished, samples=samples, answers=answers, judgements=judgements, trainings=trained, probes=probes
+    )
     with Store.open(home) as store:
-        store.write_run(finished, samples=samples, answers=answers, judgements=judgements, trainings=trained)
+        store.write_run(
+            finished, samples=samples, answers=answers, judgements=judgements, trainings=trained, probes=probes
+        )
     spools.remove()
     return Evaluation(run=finished, cached=False)
 
@@ -140,13 +157,14 @@ def _answer_all(
 def _judge_all(
     plan: Plan,
     judges: Sequence[Judge],
+    candidates: Sequence[Keyed],
     answers: Sequence[Answer],
     home: Home,
     spools: _Spools,
     stages: runner.Stages,
     *,
     fresh: bool,
-) -> list[Judgement]:
+) -> tuple[list[Judgement], list[Probe]]:
     def cached(keys: Sequence[str]) -> Mapping[str, Judgement]:
         if fresh:
             return {}
@@ -154,14 +172,63 @@ def _judge_all(
             return store.cached_judgements(keys)
 
     judgements: list[Judgement] = []
+    probes: dict[tuple[str, str, str], Probe] = {}
     for judge in judges:
         asked = _judged_answers(plan, judge.metric.name, answers)
+        gathered = _gather(plan, judge, candidates, asked, home, spools, stages, fresh=fresh)
         spool = spools.open("judgements", judge.fingerprint)
         judgements += runner.judge(
             judge, plan.samples, asked, spool=spool, cached=cached, stages=stages,
-            opponents=_opponents(plan, judge.metric.name, asked),
+            opponents=_opponents(plan, judge.metric.name, asked), gathered=gathered,
         )  # fmt: skip
-    return judgements
+        for found in gathered.values():
+            if isinstance(found, probing.Gathered):
+                probes |= {(probe.candidate, probe.sample_id, probe.key): probe for probe in found.probes}
+    return judgements, list(probes.values())
+
+
+def _gather(
+    plan: Plan,
+    judge: Judge,
+    candidates: Sequence[Keyed],
+    answers: Sequence[Answer],
+    home: Home,
+    spools: _Spools,
+    stages: runner.Stages,
+    *,
+    fresh: bool,
+) -> dict[tuple[str, str], probing.Gathered | Failure]:
+    """By candidate and sample, what the judge needs beyond the answers; nothing for a judge that needs no more.
+
+    Nothing is drawn where there is no answer to hold the draws against.
+    """
+    if not isinstance(judge, Inquirer):
+        return {}
+
+    def cached(keys: Sequence[str]) -> Mapping[str, Probe]:
+        if fresh:
+            return {}
+        with Store.open(home) as store:
+            return store.cached_probes(keys)
+
+    needs = {sample.id: judge.needs(sample) for sample in plan.samples}
+    samples = {sample.id: sample for sample in plan.samples}
+    found: dict[tuple[str, str], probing.Gathered | Failure] = {}
+    for candidate in candidates:
+        wanted: list[tuple[Sample, Needs]] = []
+        for answer in (answer for answer in answers if answer.candidate == candidate.name):
+            need = needs[answer.sample_id]
+            if isinstance(need, Failure):
+                found[candidate.name, answer.sample_id] = need
+            elif need.likelihoods or (need.samples and answer.completion.text is not None):
+                wanted.append((samples[answer.sample_id], need))
+        if wanted:
+            results = probing.gather(
+                candidate, [sample for sample, _ in wanted], [need for _, need in wanted],
+                spool=spools.open("probes", candidate.key), cached=cached, stages=stages,
+            )  # fmt: skip
+            found |= {(candidate.name, s.id): result for (s, _), result in zip(wanted, results, strict=True)}
+    return found
 
 
 def _opponents(plan: Plan, metric: str, answers: Sequence[Answer]) -> runner.Opponents | None:

@@ -8,11 +8,9 @@ come as arguments. A failure of one sample is recorded on it and the run goes on
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Protocol
 
-from harness.errors import ModelError
 from harness.records import (
     Answer,
     Case,
@@ -20,17 +18,24 @@ from harness.records import (
     Failure,
     Judge,
     Judgement,
-    Progress,
+    Metric,
     Prompt,
     Sample,
     fingerprint,
 )
+from harness.running.probing import Gathered
+from harness.running.stages import Stages, completed
 from harness.store import Spool
 
 CHUNK = 128
 """Cases a judge gets at once: the most that a kill can lose."""
-LASTING_FAILURES = frozenset({"missing_input", "no_answer", "prompt_too_long", "content_filter", "refusal"})
-"""Kinds of error that follow from the data and the model: another try would not mend them."""
+LASTING_FAILURES = frozenset(
+    {
+        "missing_input", "no_answer", "prompt_too_long", "content_filter", "refusal", "no_samples", "no_likelihoods",
+        "text_empty", "too_long",
+    }
+)  # fmt: skip
+"""Kinds of error that follow from the data and the candidate: another try would not mend them."""
 
 
 class Answering(Protocol):
@@ -44,14 +49,6 @@ class Answering(Protocol):
     def answer_key(self, prompt: Prompt) -> str: ...
 
     def generate(self, prompts: Sequence[Prompt]) -> Iterator[list[tuple[int, Completion]]]: ...
-
-
-class Stages(Protocol):
-    """Where progress is shown: one bar or line a stage."""
-
-    def stage(self, name: str, total: int, *, done: int = 0) -> AbstractContextManager[Progress]:
-        """Opens a stage of `total` items of which `done` are there already."""
-        ...
 
 
 CachedAnswers = Callable[[Sequence[str]], Mapping[str, Completion]]
@@ -71,7 +68,8 @@ def answer(
     wanted = [key for key in by_key if key not in known]
     with stages.stage(f"{candidate.name} answers", len(samples), done=len(samples) - len(wanted)) as advance:
         if wanted:
-            for batch in _batches(candidate, [by_key[key] for key in wanted]):
+            batches = candidate.generate([by_key[key] for key in wanted])
+            for batch in completed(batches, len(wanted), lambda failure: Completion(text=None, error=failure)):
                 spool.append([_completion_row(wanted[index], completion) for index, completion in batch])
                 known.update((wanted[index], completion) for index, completion in batch)
                 advance(len(batch))
@@ -94,21 +92,27 @@ def judge(
     cached: CachedJudgements,
     stages: Stages,
     opponents: Opponents | None = None,
+    gathered: Mapping[tuple[str, str], Gathered | Failure] | None = None,
 ) -> list[Judgement]:
     """One judgement an answer, in order. Equal content is judged once, whichever candidate said it.
 
     With `opponents`, each case holds their answers to the same sample, where they have one, and the evidence their names.
+    `gathered`, by candidate and sample, is what the judge asked for beyond the answers; a case that could not be given it is
+    unscored with the reason, without asking the judge.
     """
-    by_id = {sample.id: sample for sample in samples}
     rivals = [[] if opponents is None else opponents(a) for a in answers]
-    cases = [case_of(by_id[a.sample_id], a, against) for a, against in zip(answers, rivals, strict=True)]
-    keys = [fingerprint([judge.fingerprint, case.sha]) for case in cases]
-    known = {**cached(list(dict.fromkeys(keys))), **_spooled_judgements(spool)}
-    by_key = dict(zip(keys, cases, strict=True))
+    asked = cases_of(judge, samples, answers, rivals, gathered or {})
+    keys = [key for key, _ in asked]
+    unmet = {key: case for key, case in asked if isinstance(case, Failure)}
+    by_key = {key: case for key, case in asked if isinstance(case, Case)}
+    known = {**cached(list(by_key)), **_spooled_judgements(spool)}
+    known |= {
+        key: Judgement(id="", metric=judge.metric.name, score=None, error=failure) for key, failure in unmet.items()
+    }
     wanted = [key for key in by_key if key not in known]
-    with stages.stage(f"{judge.metric.name} judges", len(cases), done=len(cases) - len(wanted)) as advance:
+    with stages.stage(f"{judge.metric.name} judges", len(asked), done=len(asked) - len(wanted)) as advance:
         for chunk in _chunks(wanted, CHUNK):
-            judgements = judge.judge([by_key[key] for key in chunk])
+            judgements = judged(judge, [by_key[key] for key in chunk])
             spool.append([_judgement_row(key, row) for key, row in zip(chunk, judgements, strict=True)])
             known.update(zip(chunk, judgements, strict=True))
             advance(len(chunk))
@@ -125,6 +129,62 @@ def _names(opponents: Sequence[Answer]) -> dict[str, list[str]]:
     return {"opponents": [answer.candidate for answer in opponents]} if opponents else {}
 
 
+def cases_of(
+    judge: Judge,
+    samples: Sequence[Sample],
+    answers: Sequence[Answer],
+    rivals: Sequence[Sequence[Answer]],
+    gathered: Mapping[tuple[str, str], Gathered | Failure],
+) -> list[tuple[str, Case | Failure]]:
+    """For each answer the content key of its judgement, and what the judge sees, or why it cannot be given what it needs.
+
+    `rivals` are the opponents of each answer, none but for a pairwise judge.
+    """
+    by_id = {sample.id: sample for sample in samples}
+    found: list[tuple[str, Case | Failure]] = []
+    for answer, against in zip(answers, rivals, strict=True):
+        case = case_of(by_id[answer.sample_id], answer, against)
+        more = gathered.get((answer.candidate, answer.sample_id))
+        match more:
+            case None:
+                found.append((fingerprint([judge.fingerprint, case.sha]), case))
+            case Failure():
+                found.append((fingerprint([judge.fingerprint, case.sha, "unmet", more.kind, more.message]), more))
+            case Gathered():
+                case = replace(case, samples=more.samples, likelihoods=more.likelihoods)
+                found.append((fingerprint([judge.fingerprint, case.sha, *more.keys]), case))
+    return found
+
+
+def judged(judge: Judge, cases: list[Case]) -> list[Judgement]:
+    """What the judge says, one a case. What it raises becomes a failure of the case; so does a score off its own scale.
+
+    A judge should do neither; one from outside may, and must cost only what it cannot judge.
+    """
+    try:
+        judgements = list(judge.judge(cases))
+        if len(judgements) != len(cases):
+            raise ValueError(f"the judge gave {len(judgements)} judgements for {len(cases)} cases")
+    except Exception as error:
+        if len(cases) > 1:
+            return [judgement for case in cases for judgement in judged(judge, [case])]
+        text = " ".join(str(error).split()) or "no message"
+        return [_unscored(cases[0], judge.metric, "judge_failed", f"{type(error).__name__}: {text}"[:500])]
+    return [_on_scale(case, judge.metric, found) for case, found in zip(cases, judgements, strict=True)]
+
+
+def _on_scale(case: Case, metric: Metric, judgement: Judgement) -> Judgement:
+    score = judgement.score
+    if score is None or metric.low - 1e-9 <= score <= metric.high + 1e-9:
+        return judgement
+    message = f"the judge's score must lie within {metric.low:g} to {metric.high:g} (got {score:g})"
+    return _unscored(case, metric, "off_scale", message)
+
+
+def _unscored(case: Case, metric: Metric, kind: str, message: str) -> Judgement:
+    return Judgement(id=case.id, metric=metric.name, score=None, error=Failure(kind=kind, message=message))
+
+
 def case_of(sample: Sample, answer: Answer, opponents: Sequence[Answer] = ()) -> Case:
     """What a judge sees of an answer. What the candidate retrieved stands apart from the data's own context."""
     return Case(
@@ -138,18 +198,6 @@ def is_incomplete(answers: Iterable[Answer], judgements: Iterable[Judgement]) ->
     """Whether anything is missing that another try could mend."""
     errors = [*(a.completion.error for a in answers), *(j.error for j in judgements)]
     return any(error is not None and error.kind not in LASTING_FAILURES for error in errors)
-
-
-def _batches(candidate: Answering, prompts: Sequence[Prompt]) -> Iterator[list[tuple[int, Completion]]]:
-    """The candidate's batches; where its model breaks down, each prompt still open gets the reason."""
-    open_prompts = set(range(len(prompts)))
-    try:
-        for batch in candidate.generate(prompts):
-            open_prompts.difference_update(index for index, _ in batch)
-            yield batch
-    except ModelError as error:
-        failure = Failure(kind="model_failed", message=str(error))
-        yield [(index, Completion(text=None, error=failure)) for index in sorted(open_prompts)]
 
 
 def _chunks(items: list[str], size: int) -> Iterator[list[str]]:
@@ -185,4 +233,4 @@ def _spooled_judgements(spool: Spool) -> dict[str, Judgement]:
     return {key: Judgement(**row) for key, row in rows.items() if row["error"] is None}
 
 
-__all__ = ["Answering", "Opponents", "Stages", "answer", "case_of", "is_incomplete", "judge"]
+__all__ = ["Answering", "Opponents", "Stages", "answer", "case_of", "cases_of", "is_incomplete", "judge", "judged"]

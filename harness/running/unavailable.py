@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.records import Case, Completion, Failure, Judgement, Metric, Prompt, Sample, fingerprint
+from harness.records import Case, Completion, Failure, Judgement, Likelihood, Metric, Prompt, Sample, fingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,18 @@ class UnavailableCandidate:
 
     def generate(self, prompts: Sequence[Prompt]) -> Iterator[list[tuple[int, Completion]]]:
         yield [(index, Completion(text=None, error=self.failure)) for index in range(len(prompts))]
+
+    def draw_key(self, prompt: Prompt, number: int) -> str:
+        return fingerprint([self.key, prompt.sample_id, number])
+
+    def draw(self, prompts: Sequence[Prompt], number: int) -> Iterator[list[tuple[int, Completion]]]:
+        return self.generate(prompts)
+
+    def likelihood_key(self, prompt: Prompt, text: str) -> str:
+        return fingerprint([self.key, prompt.sample_id, text])
+
+    def likelihoods(self, pairs: Sequence[tuple[Prompt, str]]) -> Iterator[list[tuple[int, Likelihood | Failure]]]:
+        yield [(index, self.failure) for index in range(len(pairs))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

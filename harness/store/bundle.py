@@ -17,12 +17,15 @@ from typing import Any
 
 from harness import __version__
 from harness.errors import StoreError, UserError
-from harness.records import Answer, Judgement, Run, Sample, Training, Verdict
+from harness.records import Answer, Judgement, Probe, Repeat, Run, Sample, Training, Verdict
 from harness.store.home import Home
-from harness.store.rows import COLUMNS, arrow_tables, verdict_table
+from harness.store.rows import COLUMNS, arrow_table, arrow_tables, verdict_table
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
+"""2 brought the tables of `ADDED`."""
+ADDED = frozenset({"probes", "repeats"})
+"""Tables that a bundle of format 1 lacks: they are empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +47,14 @@ def write_bundle(
     judgements: Sequence[Judgement],
     trainings: Sequence[Training],
     verdicts: Sequence[Verdict] = (),
+    probes: Sequence[Probe] = (),
+    repeats: Sequence[Repeat] = (),
 ) -> Path:
     """Writes everything of a run into its folder, in place of an earlier bundle; returns the folder."""
     tables = arrow_tables(
-        run, samples=samples, answers=answers, judgements=judgements, trainings=trainings, verdicts=verdicts
-    )
+        run, samples=samples, answers=answers, judgements=judgements, trainings=trainings, verdicts=verdicts,
+        probes=probes, repeats=repeats,
+    )  # fmt: skip
     return write_tables(home.run_dir(run.id), run.id, tables)
 
 
@@ -81,6 +87,8 @@ def write_bundled_verdicts(home: Home, run_id: str, verdicts: Sequence[Verdict])
     if (folder / MANIFEST).exists():
         entries = dict(read_manifest(folder)["tables"])
         entries["verdicts"] = _write_table(folder, "verdicts", verdict_table(run_id, verdicts))
+        for name in ADDED - entries.keys():  # a bundle of an earlier format becomes one of this
+            entries[name] = _write_table(folder, name, arrow_table(name, run_id, []))
         _write_manifest(folder, run_id, entries)
 
 
@@ -97,6 +105,9 @@ def read_bundle(folder: Path) -> Bundle:
     manifest = read_manifest(folder)
     tables = {}
     for name in COLUMNS:
+        if manifest["format"] == 1 and name in ADDED:
+            tables[name] = arrow_table(name, str(manifest["run_id"]), [])
+            continue
         entry = manifest["tables"][name]
         path = folder / str(entry["file"])
         if not path.is_file() or path.parent != folder:
@@ -117,7 +128,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         bundled, tables = manifest["format"], manifest["tables"]
         whole = isinstance(manifest["run_id"], str) and all(
-            {"file", "sha256", "rows"} <= set(tables[t]) for t in COLUMNS
+            {"file", "sha256", "rows"} <= set(tables[t]) for t in COLUMNS if bundled != 1 or t not in ADDED
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{folder}: the bundle is damaged ({MANIFEST}: {type(error).__name__}: {error}).") from None

@@ -28,6 +28,8 @@ TWICE_SQL = {
     "samples": "SELECT run_id, split, sample_id, count(*) FROM samples GROUP BY ALL HAVING count(*) > 1",
     "answers": "SELECT run_id, candidate, sample_id, count(*) FROM answers GROUP BY ALL HAVING count(*) > 1",
     "judgements": "SELECT run_id, candidate, sample_id, metric, count(*) n FROM judgements GROUP BY ALL HAVING n > 1",
+    "probes": "SELECT run_id, candidate, sample_id, key, count(*) n FROM probes GROUP BY ALL HAVING n > 1",
+    "repeats": "SELECT run_id, candidate, sample_id, metric, number, count(*) n FROM repeats GROUP BY ALL HAVING n > 1",
 }
 
 

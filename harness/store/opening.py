@@ -19,8 +19,24 @@ from harness.errors import StoreError, StoreLockedError
 from harness.store.home import Home
 
 SCHEMA = resources.files("harness.store").joinpath("schema.sql")
-MIGRATIONS: tuple[str, ...] = ()
-"""SQL that brings schema version 1 to 2, then 2 to 3, and so on; schema.sql is always the newest."""
+VIEWS = resources.files("harness.store").joinpath("views.sql")
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE probes (
+        run_id VARCHAR NOT NULL, position BIGINT NOT NULL, candidate VARCHAR NOT NULL, sample_id VARCHAR NOT NULL,
+        key VARCHAR NOT NULL, kind VARCHAR NOT NULL CHECK (kind IN ('sample', 'likelihood')), number BIGINT NOT NULL,
+        text VARCHAR NOT NULL, log_likelihood DOUBLE, tokens BIGINT,
+        CHECK ((kind = 'likelihood') = (log_likelihood IS NOT NULL AND tokens IS NOT NULL))
+    );
+    CREATE TABLE repeats (
+        run_id VARCHAR NOT NULL, position BIGINT NOT NULL, candidate VARCHAR NOT NULL, metric VARCHAR NOT NULL,
+        sample_id VARCHAR NOT NULL, number BIGINT NOT NULL, key VARCHAR NOT NULL,
+        score DOUBLE CHECK (score IS NULL OR isfinite(score)), error_kind VARCHAR, error_message VARCHAR,
+        CHECK ((score IS NULL) = (error_kind IS NOT NULL))
+    )
+    """,
+)
+"""SQL that brings schema version 1 to 2, then 2 to 3, and so on; schema.sql is always the newest. The views come after."""
 FIRST_WAIT, LONGEST_WAIT = 0.05, 0.5
 STATEMENT_ERRORS = (duckdb.ProgrammingError, duckdb.IntegrityError, duckdb.DataError, duckdb.NotSupportedError)
 """What DuckDB raises when the statement is at fault, a defect of muster. Anything else is the file's."""
@@ -72,6 +88,7 @@ def make_store(path: Path) -> None:
     connection = duckdb.connect(str(draft), config=CONFIG)
     try:
         connection.execute(SCHEMA.read_text(encoding="utf-8"))
+        connection.execute(VIEWS.read_text(encoding="utf-8"))
     finally:
         connection.close()
     try:
@@ -121,6 +138,7 @@ def migrate(connection: duckdb.DuckDBPyConnection, version: int) -> None:
         connection.begin()
         try:
             connection.execute(step)
+            connection.execute(VIEWS.read_text(encoding="utf-8"))
             connection.execute(SET_VERSION_SQL, [number])
             connection.commit()
         except BaseException:

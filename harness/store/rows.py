@@ -8,6 +8,7 @@ behind a mark. NaN and infinity are refused with ValueError: they are never a va
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -20,6 +21,8 @@ from harness.records import (
     Judgement,
     Message,
     Metric,
+    Probe,
+    Repeat,
     Run,
     Sample,
     Training,
@@ -61,6 +64,14 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
     "verdicts": {
         **_OWN, "candidate": TEXT, "outcome": TEXT, "exit_status": WHOLE, "suite": TEXT, "suite_sha": TEXT,
         "baseline": TEXT, "confidence": REAL, "findings": TEXT,
+    },
+    "probes": {
+        **_OWN, "candidate": TEXT, "sample_id": TEXT, "key": TEXT, "kind": TEXT, "number": WHOLE, "text": TEXT,
+        "log_likelihood": REAL, "tokens": WHOLE,
+    },
+    "repeats": {
+        **_OWN, "candidate": TEXT, "metric": TEXT, "sample_id": TEXT, "number": WHOLE, "key": TEXT, "score": REAL,
+        "error_kind": TEXT, "error_message": TEXT,
     },
 }  # fmt: skip
 """Every table with its columns, as in schema.sql."""
@@ -137,11 +148,15 @@ def arrow_tables(
     judgements: Sequence[Judgement],
     trainings: Sequence[Training],
     verdicts: Sequence[Verdict] = (),
+    probes: Sequence[Probe] = (),
+    repeats: Sequence[Repeat] = (),
 ) -> dict[str, Any]:
     """Everything of a run as one Arrow table for each of the store's. Raises ValueError where a row stands twice."""
     _refuse_twice("sample", ((s.split, s.id) for s in samples))
     _refuse_twice("answer", ((a.candidate, a.sample_id) for a in answers))
     _refuse_twice("judgement", ((j.candidate, j.metric, j.id) for j in judgements))
+    _refuse_twice("probe", ((p.candidate, p.sample_id, p.key) for p in probes))
+    _refuse_twice("repeat", ((r.candidate, r.metric, r.sample_id, r.number) for r in repeats))
     return {
         "runs": arrow_table("runs", run.id, [run_row(run)]),
         "samples": arrow_table("samples", run.id, list(map(sample_row, samples))),
@@ -149,6 +164,8 @@ def arrow_tables(
         "judgements": arrow_table("judgements", run.id, list(map(judgement_row, judgements))),
         "trainings": arrow_table("trainings", run.id, list(map(training_row, trainings))),
         "verdicts": verdict_table(run.id, verdicts),
+        "probes": arrow_table("probes", run.id, list(map(probe_row, probes))),
+        "repeats": arrow_table("repeats", run.id, list(map(repeat_row, repeats))),
     }
 
 
@@ -196,7 +213,7 @@ def run_row(run: Run) -> Row:
     """A run as a row of `runs`."""
     return (
         run.key, run.suite, run.suite_version, run.suite_sha, run.data_sha, run.status, run.started, run.finished,
-        run.seconds, to_json(run.candidates), to_json([asdict(metric) for metric in run.metrics]), to_json(run.judges),
+        run.seconds, to_json(run.candidates), to_json([_metric_json(metric) for metric in run.metrics]), to_json(run.judges),
         to_json(run.record),
     )  # fmt: skip
 
@@ -209,10 +226,19 @@ def run_of(id: str, *row: Any) -> Run:
         id=id,
         **plain,
         candidates=candidates,
-        metrics=tuple(Metric(**metric) for metric in metrics),
+        metrics=tuple(map(_metric_of, metrics)),
         judges=judges,
         record=record,
     )
+
+
+def _metric_json(metric: Metric) -> dict[str, Any]:
+    """JSON has no infinity: a scale without an upper end has none."""
+    return {**asdict(metric), "high": metric.high if math.isfinite(metric.high) else None}
+
+
+def _metric_of(stored: Mapping[str, Any]) -> Metric:
+    return Metric(**{**stored, "high": math.inf if stored["high"] is None else stored["high"]})
 
 
 # ------------------------------------------------------------------------------------------------------------- samples
@@ -294,6 +320,37 @@ def judgement_of(
         id=id, metric=metric, score=score, label=label, evidence=json.loads(evidence) if evidence != "{}" else {},
         error=_failure(error_kind, error_message), candidate=candidate, key=key,
     )  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------------------- probes and repeats
+
+
+def probe_row(probe: Probe) -> Row:
+    """A probe as a row of `probes`."""
+    return (
+        probe.candidate, probe.sample_id, probe.key, probe.kind, probe.number, probe.text, probe.log_likelihood,
+        probe.tokens,
+    )  # fmt: skip
+
+
+def probe_of(*row: Any) -> Probe:
+    """The probe of a row of `probes`."""
+    return Probe(**dict(zip(own_columns("probes"), row, strict=True)))
+
+
+def repeat_row(repeat: Repeat) -> Row:
+    """A repeat as a row of `repeats`."""
+    return (
+        repeat.candidate, repeat.metric, repeat.sample_id, repeat.number, repeat.key, repeat.score,
+        *_failure_row(repeat.error),
+    )  # fmt: skip
+
+
+def repeat_of(*row: Any) -> Repeat:
+    """The repeat of a row of `repeats`."""
+    *plain, kind, message = row
+    fields = dict(zip(own_columns("repeats")[:-2], plain, strict=True))
+    return Repeat(**fields, error=_failure(kind, message))
 
 
 # ----------------------------------------------------------------------------------------------- trainings and verdicts

@@ -16,7 +16,7 @@ CREATE TABLE runs (
     finished VARCHAR,
     seconds DOUBLE NOT NULL,
     candidates VARCHAR NOT NULL,         -- JSON: name to content key
-    metrics VARCHAR NOT NULL,            -- JSON: list of {name, direction, low, high}
+    metrics VARCHAR NOT NULL,            -- JSON: list of {name, direction, low, high, aggregate}; no high end: null
     judges VARCHAR NOT NULL,             -- JSON: metric to judge fingerprint
     record VARCHAR NOT NULL              -- JSON: resolved suite, environment, command, …
 );
@@ -101,22 +101,32 @@ CREATE TABLE verdicts (
     findings VARCHAR NOT NULL            -- JSON: list of findings, one a rule
 );
 
--- Every run's means. Unscored judgements are counted beside the mean, never in it.
-CREATE VIEW leaderboard AS
-SELECT r.run_id AS run, j.candidate, s.split, j.metric,
-       count(j.score) AS n, count(*) - count(j.score) AS unscored, avg(j.score) AS mean
-FROM judgements j
-JOIN samples s ON s.run_id = j.run_id AND s.sample_id = j.sample_id
-JOIN runs r ON r.run_id = j.run_id
-GROUP BY r.run_id, r.started, j.candidate, s.split, j.metric
-ORDER BY r.started DESC, r.run_id, s.split, j.metric, mean DESC NULLS LAST, j.candidate;
+CREATE TABLE probes (                    -- what judges had asked of candidates beyond their answers
+    run_id VARCHAR NOT NULL,
+    position BIGINT NOT NULL,
+    candidate VARCHAR NOT NULL,
+    sample_id VARCHAR NOT NULL,
+    key VARCHAR NOT NULL,                -- hash of all that decided it
+    kind VARCHAR NOT NULL CHECK (kind IN ('sample', 'likelihood')),
+    number BIGINT NOT NULL,              -- which further answer, from 1; 0 for a likelihood
+    text VARCHAR NOT NULL,               -- the answer drawn, or the text whose likelihood it is
+    log_likelihood DOUBLE,
+    tokens BIGINT,
+    CHECK ((kind = 'likelihood') = (log_likelihood IS NOT NULL AND tokens IS NOT NULL))
+);
 
--- What is known of each candidate's answer to each sample: the judgement of the suite's newest run that has one.
-CREATE VIEW latest_judgements AS
-SELECT r.suite, j.run_id AS run, j.candidate, j.sample_id, j.metric, j.score, j.label, j.evidence, j.error_kind, j.error_message
-FROM judgements j JOIN runs r ON r.run_id = j.run_id
-QUALIFY row_number() OVER (
-    PARTITION BY r.suite, j.candidate, j.sample_id, j.metric ORDER BY r.started DESC, j.run_id DESC, j.position DESC
-) = 1;
+CREATE TABLE repeats (                   -- further judgements of judged cases: how far a judge agrees with itself
+    run_id VARCHAR NOT NULL,
+    position BIGINT NOT NULL,
+    candidate VARCHAR NOT NULL,
+    metric VARCHAR NOT NULL,
+    sample_id VARCHAR NOT NULL,
+    number BIGINT NOT NULL,              -- from 1
+    key VARCHAR NOT NULL,                -- hash of judge, case and number
+    score DOUBLE CHECK (score IS NULL OR isfinite(score)),
+    error_kind VARCHAR,
+    error_message VARCHAR,
+    CHECK ((score IS NULL) = (error_kind IS NOT NULL))
+);
 
-INSERT INTO meta VALUES (1);
+INSERT INTO meta VALUES (2);

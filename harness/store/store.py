@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 
 from harness.errors import StoreError, UserError
-from harness.records import Answer, Calibration, Completion, Judgement, Run, Sample, Training, Verdict
+from harness.records import Answer, Calibration, Completion, Judgement, Probe, Repeat, Run, Sample, Training, Verdict
 from harness.store import rows
 from harness.store.bundle import write_bundled_verdicts
 from harness.store.calibrations import known_calibrations
@@ -55,6 +55,10 @@ CACHED_ANSWERS_SQL = """
 CACHED_JUDGEMENTS_SQL = f"""
     SELECT {_OWN["judgements"]} FROM judgements j SEMI JOIN incoming USING (key) WHERE j.error_kind IS NULL
 """
+CACHED_PROBES_SQL = f"SELECT {_OWN['probes']} FROM probes p SEMI JOIN incoming USING (key)"
+CACHED_REPEATS_SQL = f"""
+    SELECT {_OWN["repeats"]} FROM repeats r SEMI JOIN incoming USING (key) WHERE r.error_kind IS NULL
+"""
 
 
 class Store:
@@ -92,14 +96,19 @@ class Store:
         answers: Sequence[Answer],
         judgements: Sequence[Judgement],
         trainings: Sequence[Training],
+        probes: Sequence[Probe] = (),
+        repeats: Sequence[Repeat] = (),
     ) -> None:
         """Stores a run in place of an earlier one of its id, verdicts included. Raises ValueError where a row stands
         twice.
         """
         self.replace_run(
             run.id,
-            rows.arrow_tables(run, samples=samples, answers=answers, judgements=judgements, trainings=trainings),
-        )
+            rows.arrow_tables(
+                run, samples=samples, answers=answers, judgements=judgements, trainings=trainings, probes=probes,
+                repeats=repeats,
+            ),
+        )  # fmt: skip
 
     def write_verdicts(self, run_id: str, verdicts: Sequence[Verdict]) -> None:
         """Replaces a run's verdicts, in its bundle and here. Raises ValueError for a verdict on another run."""
@@ -165,6 +174,14 @@ class Store:
         given = {name: stored_text(value) if value is not None else None for name, value in wanted.items()}
         return [rows.judgement_of(*row) for row in self._read("judgements", JUDGEMENTS_OF_SQL, given)]
 
+    def probes(self, run_id: str) -> list[Probe]:
+        """What a run's judges had asked of its candidates beyond their answers."""
+        return [rows.probe_of(*row) for row in self._of_run("probes", run_id)]
+
+    def repeats(self, run_id: str) -> list[Repeat]:
+        """A run's repeated judgements."""
+        return [rows.repeat_of(*row) for row in self._of_run("repeats", run_id)]
+
     def trainings(self, run_id: str) -> list[Training]:
         """The trainings behind a run's candidates."""
         return [rows.training_of(*row) for row in self._of_run("trainings", run_id)]
@@ -206,6 +223,18 @@ class Store:
         with self._incoming_keys(keys):
             found = self._read("judgements", CACHED_JUDGEMENTS_SQL, [])
         return {judgement.key: judgement for judgement in (rows.judgement_of(*row) for row in found)}
+
+    def cached_probes(self, keys: Sequence[str]) -> dict[str, Probe]:
+        """Probes that any run stored under these keys; candidate and sample are those of that run."""
+        with self._incoming_keys(keys):
+            found = self._read("probes", CACHED_PROBES_SQL, [])
+        return {probe.key: probe for probe in (rows.probe_of(*row) for row in found)}
+
+    def cached_repeats(self, keys: Sequence[str]) -> dict[str, Repeat]:
+        """Repeats with a score that any run stored under these keys; candidate and sample are those of that run."""
+        with self._incoming_keys(keys):
+            found = self._read("repeats", CACHED_REPEATS_SQL, [])
+        return {repeat.key: repeat for repeat in (rows.repeat_of(*row) for row in found)}
 
     def _of_run(self, table: str, run_id: str) -> list[rows.Row]:
         return self._read(table, SELECT_SQL[table], [stored_text(run_id)])

@@ -24,6 +24,7 @@ from harness.suite.grammar import (
     FewShot,
     GEvalSpec,
     PairwiseSpec,
+    PerplexitySpec,
     Retrieval,
     Rule,
     Split,
@@ -34,7 +35,7 @@ from harness.suite.source import SECRET, Node, Place, YamlPath, find_node, itera
 from harness.suite.sweeps import MAX_SWEEP, list_options, sweep_names
 from harness.suite.template import TemplateMistake, check_template
 
-LOWER_IS_BETTER = ("toxicity", "hallucination")
+LOWER_IS_BETTER = ("toxicity", "hallucination", "perplexity")
 """Kinds of judges whose scores count what is bad; all others score what is good."""
 
 Mistake = tuple[YamlPath, str, str | None]
@@ -334,9 +335,13 @@ def _direction(path: YamlPath, rule: Rule, *, lower: bool) -> Iterator[Mistake]:
 
 
 def _within_scale(path: YamlPath, rule: Rule, judge: Any) -> Iterator[Mistake]:
-    """Every metric runs from 0 to 1."""
+    """Every built-in metric runs from 0 to 1, but perplexity, which runs from 1 without end."""
     value = getattr(rule, rule.condition)
-    if 0 <= value <= 1:
+    if isinstance(judge, PerplexitySpec) and rule.condition == "at_most":
+        if value < 1:
+            yield path, f"must be 1 or more, the scale of {rule.metric!r} (got {value:g})", None
+        return
+    if 0 <= value <= 1 or isinstance(judge, PerplexitySpec):
         return
     message = f"must be from 0 to 1, the scale of {rule.metric!r} (got {value:g})"
     if isinstance(judge, GEvalSpec) and judge.scale[0] <= value <= judge.scale[1]:

@@ -540,8 +540,42 @@ class CustomSpec(JudgeSpec):
         return value
 
 
+class PerplexitySpec(JudgeSpec):
+    """Perplexity of the reference under the candidate, for candidates that run here."""
+
+    kind: Literal["perplexity"] = "perplexity"
+
+
+class ChoiceSpec(JudgeSpec):
+    """Multiple choice by log-likelihood: 1 where the candidate finds the right choice likeliest, else 0."""
+
+    kind: Literal["mcq"]
+    choices: Text
+    """Column with the list of choices; the reference is the text of the right one, or its number from 0."""
+    normalisation: Literal["characters", "bytes", "none"] = "characters"
+    """What a choice's log-likelihood is divided by: its length (acc_norm, acc_bytes) or nothing (acc)."""
+
+
+class ClassificationSpec(JudgeSpec):
+    """Which label the answer names: accuracy, or macro-F1 over the labels."""
+
+    kind: Literal["classification", "macro_f1"]
+    labels: Annotated[list[Text], Field(min_length=2)]
+    """All labels; the reference is one of them, letter case and punctuation aside."""
+
+    @field_validator("labels")
+    @classmethod
+    def _apart(cls, value: list[str]) -> list[str]:
+        words = [" ".join(re.sub(r"[\W_]+", " ", label.casefold()).split()) for label in value]
+        if not all(words) or len(set(words)) < len(words):
+            raise ValueError(f"must differ in more than letter case and punctuation, and hold letters (got {value})")
+        return value
+
+
 def _judge_kind(value: Any) -> str | None:
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    if kind == "macro_f1":
+        return "classification"
     return "overlap" if kind in ("rouge", "bleu", "chrf", "exact_match", "token_f1") else kind
 
 
@@ -556,6 +590,9 @@ AnyJudgeSpec = Annotated[
     | Annotated[OverlapSpec, Tag("overlap")]
     | Annotated[RegexSpec, Tag("regex")]
     | Annotated[JsonSchemaSpec, Tag("json_schema")]
+    | Annotated[PerplexitySpec, Tag("perplexity")]
+    | Annotated[ChoiceSpec, Tag("mcq")]
+    | Annotated[ClassificationSpec, Tag("classification")]
     | Annotated[CustomSpec, Tag("custom")],
     Discriminator(_judge_kind),
 ]
@@ -563,7 +600,8 @@ AnyJudgeSpec = Annotated[
 
 JUDGE_KINDS = (
     "entailment", "correctness", "hallucination", "relevancy", "toxicity", "geval", "pairwise",
-    "rouge", "bleu", "chrf", "exact_match", "token_f1", "regex", "json_schema", "custom",
+    "rouge", "bleu", "chrf", "exact_match", "token_f1", "regex", "json_schema",
+    "perplexity", "mcq", "classification", "macro_f1", "custom",
 )  # fmt: skip
 
 

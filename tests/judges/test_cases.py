@@ -3,7 +3,7 @@
     judge: {kind: correctness}        # the judge's options; a case may override some with a `judge:` of its own
     cases:
       - name: a paraphrase of the reference is correct
-        reference: ...                # and input, context, answer, samples, retrieved: as in an input line of `muster score`
+        reference: ...                # and input, context, answer, samples, retrieved, likelihoods: a line of `muster score`
         answer: ...
         at_least: 0.6                 # any of at_least, at_most, equals (to 1e-6), label, above; or error alone
       - name: a wrong dose is called correct
@@ -33,7 +33,7 @@ from judges import JudgeBuilder
 
 FOLDER = Path(__file__).parents[1] / "cases"
 FILES = sorted(FOLDER.glob("*.yaml"))
-INPUT = ("id", "input", "reference", "context", "answer", "samples", "retrieved")
+INPUT = ("id", "input", "reference", "context", "answer", "samples", "retrieved", "likelihoods")
 """What a judge may be given: the keys of an input line of `muster score`."""
 SCORED = ("at_least", "at_most", "equals", "label", "above")
 

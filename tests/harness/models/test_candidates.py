@@ -227,3 +227,60 @@ def test_biased_adapter_gets_a_base_of_its_own(folder):
     fresh = ModelRoom(folder, device="cpu").choice_scorer(specs[1]).log_likelihoods(turns, ["1", "2"])
     assert scores[1] == fresh
     assert len({tuple(score[0]) for score in scores}) == 3
+
+
+def drawn(candidate, prompts, number):
+    """Texts of a candidate's further answers, in order."""
+    found = dict(itertools.chain.from_iterable(candidate.draw(prompts, number)))
+    return [found[i].text for i in range(len(prompts))]
+
+
+def test_draws_differ_by_number_and_come_again(build):
+    """Each further answer is drawn with a seed of its own, never greedily, and the same number gives the same text again."""
+    candidate = build("base")
+    prompts = candidate.prompts(build.samples)
+    first, second = drawn(candidate, prompts, 1), drawn(candidate, prompts, 2)
+    greedy = [completion.text for completion in say(candidate, build.samples)]
+    assert first != second
+    assert first != greedy
+    assert drawn(candidate, prompts, 1) == first
+    keys = {candidate.draw_key(prompts[0], 1), candidate.draw_key(prompts[0], 2), candidate.answer_key(prompts[0])}
+    assert len(keys) == 3
+    assert build("warm").draw_key(prompts[0], 1) not in {build("warm").answer_key(prompts[0])}
+
+
+def test_likelihood_keys_hold_weights_prompt_and_text_and_not_the_decoding(build):
+    """A text's likelihood is the same however answers are decoded; another adapter, prompt or text has its own."""
+    [sample] = build.samples[:1]
+
+    def key(name, text="rest"):
+        candidate = build(name)
+        return candidate.likelihood_key(candidate.prompts([sample])[0], text)
+
+    assert key("base") == key("longer") == key("warm")
+    assert len({key("base"), key("few"), key("near"), key("adapted"), key("base", "water")}) == 5
+
+
+def test_a_candidate_of_this_machine_gives_likelihoods(build):
+    """Through the room, as the model itself gives them; the adapter has its own."""
+    prompts = build("base").prompts(build.samples[:3])
+    pairs = [(prompt, "advise rest") for prompt in prompts]
+    base, adapted = (dict(itertools.chain.from_iterable(build(n).likelihoods(pairs))) for n in ("base", "adapted"))
+    assert {likelihood.tokens for likelihood in base.values()} == {base[0].tokens}
+    assert all(likelihood.log_likelihood < 0 for likelihood in base.values())
+    assert base != adapted
+
+
+def test_who_cannot_be_asked_says_so(build, monkeypatch):
+    """Recorded answers cannot be drawn again, and neither they nor an endpoint give likelihoods: typed failures, no numbers."""
+    monkeypatch.setenv("TINY_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("TINY_KEY", "k")
+    prompts = build("recorded").prompts(build.samples[:2])
+    [batch] = build("recorded").draw(prompts, 1)
+    assert [(index, completion.text, completion.error.kind) for index, completion in batch] == [
+        (0, None, "no_samples"), (1, None, "no_samples"),
+    ]  # fmt: skip
+    for name in ("recorded", "api"):
+        [batch] = build(name).likelihoods([(prompts[0], "rest"), (prompts[1], "water")])
+        assert [(index, failure.kind) for index, failure in batch] == [(0, "no_likelihoods"), (1, "no_likelihoods")]
+        assert "transformers" in batch[0][1].message

@@ -11,10 +11,10 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.errors import ModelError
-from harness.models import identity
+from harness.models import identity, rendering
 from harness.models.local import LocalModel
-from harness.records import ChoiceScorer, GenerationSettings, Generator, Message, Prompt
-from tests.harness.models.tiny import WORDS, make_adapter, make_model
+from harness.records import ChoiceScorer, GenerationSettings, Generator, LikelihoodScorer, Message, Prompt
+from tests.harness.models.tiny import LLAMA2, WORDS, make_adapter, make_model
 
 GREEDY = GenerationSettings(max_new_tokens=16)
 
@@ -52,6 +52,7 @@ def test_roles_are_kept(local):
     """The makers give a Generator and a ChoiceScorer."""
     assert isinstance(local.generator(), Generator)
     assert isinstance(local.choice_scorer(), ChoiceScorer)
+    assert isinstance(local.generator(), LikelihoodScorer)
 
 
 def test_batches_of_any_size_say_the_same(local, tiny_base):
@@ -313,3 +314,82 @@ def test_prompt_that_does_not_fit_has_no_likelihood(local):
     long, short = local.choice_scorer().log_likelihoods(turns, ["1", "2"])
     assert long == [float("-inf")] * 2
     assert np.isfinite(short).all()
+
+
+# --------------------------------------------------------------------------------------------------------- likelihoods
+
+
+ANSWERS = ("advise rest", "water", "call an ambulance now", "10")
+
+
+def plain_log_likelihood(tokenizer, model, text, answer):
+    """The oracle: one row, one plain forward pass, the answer's own tokens looked up; (sum of log-probabilities, tokens)."""
+    start = [1, *tokenizer(text, add_special_tokens=False)["input_ids"]]
+    ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([start + ids])).logits[0].double()
+    logs = torch.log_softmax(logits, dim=-1)
+    return sum(float(logs[len(start) - 1 + place, token]) for place, token in enumerate(ids)), len(ids)
+
+
+def test_likelihoods_equal_a_plain_forward_pass(local, tiny_base):
+    """Every text's log-likelihood is what one row in one pass gives, to 1e-4; what ends the turn is not counted."""
+    model = AutoModelForCausalLM.from_pretrained(tiny_base).eval()
+    pairs = [(asked, answer) for asked in prompts(7) for answer in ANSWERS]
+    found = dict(one for batch in local.generator().likelihoods(pairs) for one in batch)
+    assert sorted(found) == list(range(len(pairs)))
+    for index, (asked, answer) in enumerate(pairs):
+        text = f"<|user|>{asked.messages[0].content}<|assistant|>"
+        expected, tokens = plain_log_likelihood(local.tokenizer, model, text, answer)
+        assert found[index].log_likelihood == pytest.approx(expected, abs=1e-4)
+        assert (found[index].text, found[index].tokens) == (answer, tokens)
+    assert len({found[index].tokens for index in found}) > 2  # texts of several lengths, one token among them
+    assert min(likelihood.tokens for likelihood in found.values()) == 1
+
+
+def test_likelihoods_do_not_depend_on_the_batch(local):
+    """Alone or among others, in whatever order, a pair has the same log-likelihood, to 1e-4."""
+    pairs = [(asked, answer) for asked in prompts(9) for answer in ANSWERS[: 1 + len(asked.messages[0].content) % 4]]
+    together = dict(one for batch in local.generator().likelihoods(pairs) for one in batch)
+    turned = dict(one for batch in local.generator().likelihoods(pairs[::-1]) for one in batch)
+    for index, pair in enumerate(pairs):
+        [[(_, alone)]] = local.generator().likelihoods([pair])
+        assert alone.log_likelihood == pytest.approx(together[index].log_likelihood, abs=1e-4)
+        assert alone.log_likelihood == pytest.approx(turned[len(pairs) - 1 - index].log_likelihood, abs=1e-4)
+
+
+def test_likelihoods_use_the_adapter_and_leave_the_base_alone(local, tiny_adapters):
+    """An adapter has likelihoods of its own, and the base's are the same before and after."""
+    pairs = [(asked, "advise rest") for asked in prompts(2)]
+    before = list(local.generator().likelihoods(pairs))
+    adapted = list(local.generator(tiny_adapters[0]).likelihoods(pairs))
+    assert list(local.generator().likelihoods(pairs)) == before
+    assert adapted != before
+
+
+def test_a_text_that_does_not_fit_or_is_blank_is_a_failure(tiny_base):
+    """Nothing is cut: a text too long for the window, and one without tokens, have no likelihood; the others have."""
+    model = LocalModel(tiny_base)
+    long = " ".join(WORDS * 12)
+    [asked] = prompts(1)
+    found = dict(
+        one for batch in model.generator().likelihoods([(asked, long), (asked, "rest"), (asked, "  ")]) for one in batch
+    )
+    assert found[0].kind == "too_long"
+    assert "window 256; nothing is cut" in found[0].message
+    assert found[1].tokens >= 1
+    assert found[2].kind == "text_empty"
+
+
+@pytest.mark.parametrize("template", [LLAMA2, None], ids=["llama2", "no-template"])
+def test_likelihood_is_of_the_tokens_that_training_sees(tmp_path, template):
+    """Prompt and text are cut into the very ids of a training row, whatever the template puts between them."""
+    model = LocalModel(make_model(tmp_path / "m", template=template))
+    [asked] = prompts(1)
+    start, ids = rendering.training_tokens(model.tokenizer, asked.messages, "advise rest")
+    ids = ids[:-1]  # without the end of the turn
+    with torch.inference_mode():
+        logs = torch.log_softmax(model.model(input_ids=torch.tensor([start + ids])).logits[0].double(), dim=-1)
+    expected = sum(float(logs[len(start) - 1 + place, token]) for place, token in enumerate(ids))
+    [[(_, found)]] = model.generator().likelihoods([(asked, "advise rest")])
+    assert (found.log_likelihood, found.tokens) == (pytest.approx(expected, abs=1e-4), len(ids))

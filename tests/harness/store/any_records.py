@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from harness.records import (
     Judgement,
     Message,
     Metric,
+    Probe,
+    Repeat,
     Run,
     Sample,
     Training,
@@ -68,7 +71,18 @@ TRAININGS = st.builds(
     seconds=NUMBER, trainable_parameters=WHOLE, total_parameters=WHOLE, record=MAPPINGS,
     log=st.lists(st.dictionaries(TEXT, NUMBER, max_size=3), max_size=3).map(tuple),
 )  # fmt: skip
-METRICS = st.builds(Metric, name=TEXT, direction=st.sampled_from(["higher", "lower"]), low=NUMBER, high=NUMBER)
+PROBED = {"key": TEXT, "candidate": TEXT, "sample_id": TEXT, "text": TEXT, "number": WHOLE}
+PROBES = st.builds(Probe, kind=st.just("sample"), **PROBED) | st.builds(
+    Probe, kind=st.just("likelihood"), log_likelihood=NUMBER, tokens=WHOLE, **PROBED
+)
+REPEATED = {"key": TEXT, "candidate": TEXT, "sample_id": TEXT, "metric": TEXT, "number": WHOLE}
+REPEATS = st.builds(Repeat, score=NUMBER, error=st.none(), **REPEATED) | st.builds(
+    Repeat, score=st.none(), error=FAILURES, **REPEATED
+)
+METRICS = st.builds(
+    Metric, name=TEXT, direction=st.sampled_from(["higher", "lower"]), low=NUMBER, high=NUMBER | st.just(math.inf),
+    aggregate=st.sampled_from(["mean", "perplexity", "macro_f1"]),
+)  # fmt: skip
 RUNS = st.builds(
     Run, id=TEXT, key=TEXT, suite=TEXT, suite_version=WHOLE, suite_sha=TEXT, data_sha=TEXT,
     status=st.sampled_from(["running", "complete", "incomplete"]), started=TEXT, finished=st.none() | TEXT, seconds=NUMBER,
@@ -99,7 +113,7 @@ def make_run(id="r1", **changes):
 
 
 def make_parts(count=3):
-    """Samples, answers, judgements and trainings of a run: the last answer failed, so its judgements have no score."""
+    """Everything of a run: the last answer failed, so its judgements have no score; one repeat failed too."""
     samples = [
         Sample(id=f"s{n}", split="test", input=f"question {n}", references=(f"answer {n}",), cluster=f"c{n % 2}",
                slices={"urgency": "high" if n % 2 else "low"}, row=n + 1)
@@ -137,7 +151,18 @@ def make_parts(count=3):
         key="t", candidate="lora", base="base", base_fingerprint="b", path="adapters/t", rows=10, steps=5, tokens=500,
         seconds=3.5, trainable_parameters=100, total_parameters=10_000, log=({"step": 1.0, "loss": 2.5},), record={"seed": 1},
     )  # fmt: skip
-    return {"samples": samples, "answers": answers, "judgements": judgements, "trainings": [training]}
+    probes = [
+        Probe(key="base 0 draw 1", candidate="base", sample_id="s0", kind="sample", number=1, text="another answer"),
+        Probe(key="base 0 is it", candidate="base", sample_id="s0", kind="likelihood", number=0, text="it", log_likelihood=-2.5,
+              tokens=2),
+    ]  # fmt: skip
+    repeats = [
+        Repeat(key=f"base 0 toxicity {n}", candidate="base", sample_id="s0", metric="toxicity", number=n,
+               score=None if n == 2 else 0.25, error=Failure(kind="timeout", message="late") if n == 2 else None)
+        for n in (1, 2)
+    ]  # fmt: skip
+    return {"samples": samples, "answers": answers, "judgements": judgements, "trainings": [training], "probes": probes,
+            "repeats": repeats}  # fmt: skip
 
 
 def make_verdict(run="r1", outcome="pass"):

@@ -91,7 +91,8 @@ def test_a_new_bundle_replaces_the_old_one_and_leaves_nothing_behind(home):
         folder = write_bundle(home, make_run(), **make_parts(count))
     bundle = read_bundle(folder)
     assert {name: table.num_rows for name, table in bundle.tables.items()} == {
-        "runs": 1, "samples": 5, "answers": 10, "judgements": 20, "trainings": 1, "verdicts": 0,
+        "runs": 1, "samples": 5, "answers": 10, "judgements": 20, "trainings": 1, "verdicts": 0, "probes": 2,
+        "repeats": 2,
     }  # fmt: skip
     assert len(list(folder.iterdir())) == len(COLUMNS) + 1
 
@@ -112,7 +113,7 @@ def test_a_damaged_bundle_is_named_and_stops_a_rebuild(home, damage):
         case "manifest":
             del manifest["tables"]["answers"]
         case "newer":
-            manifest["format"] = 2
+            manifest["format"] += 1
         case "outside":
             manifest["tables"]["answers"]["file"] = f"../r1/{answers.name}"
     (folder / "manifest.json").write_text("{" if damage == "not json" else json.dumps(manifest))
@@ -233,6 +234,33 @@ def test_verdicts_are_written_to_both(home):
         store.write_verdicts("r2", [make_verdict("r2")])
     assert read_bundle(home.run_dir("r1")).tables["verdicts"]["outcome"].to_pylist() == ["fail"]
     assert [kind for kind, _ in kinds(home)] == ["bundle_missing"]
+
+
+def older(folder):
+    """Makes a bundle what the first format wrote: without the tables that came later."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name in ("probes", "repeats"):
+        (folder / manifest["tables"].pop(name)["file"]).unlink()
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "format": 1}))
+
+
+def test_a_bundle_of_the_first_format_is_read_and_kept_up(home):
+    """It lacks later tables, which are empty; a verdict written to it brings it up to date; a rebuild takes all it holds."""
+    store_run(home)
+    with Store.open(home) as store:
+        store.write_run(make_run(), **{**make_parts(), "probes": [], "repeats": []})
+        before = {name: getattr(store, name)("r1") for name in ("samples", "answers", "judgements", "trainings")}
+    older(home.run_dir("r1"))
+    assert read_bundle(home.run_dir("r1")).tables["probes"].num_rows == 0
+    assert kinds(home) == [("rows_differ", "r1")]  # the verdict alone
+    with Store.open(home) as store:
+        store.write_verdicts("r1", [make_verdict()])
+    assert kinds(home) == []
+    home.store.unlink()
+    rebuild(home)
+    with Store.open(home) as store:
+        assert {name: getattr(store, name)("r1") for name in before} == before
+        assert (store.probes("r1"), store.repeats("r1")) == ([], [])
 
 
 def test_export_writes_plain_parquet_into_a_new_folder_only(home, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import textwrap
@@ -15,11 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import StoreError, StoreLockedError, UserError
+from harness.records import Failure, Judgement, Metric, Sample
 from harness.store import Home, Store, opening
 from harness.store.rows import COLUMNS
 from tests.harness.store.any_records import (
     ANSWERS,
     JUDGEMENTS,
+    PROBES,
+    REPEATS,
     RUNS,
     SAMPLES,
     TEXT,
@@ -49,10 +53,13 @@ def shared(tmp_path_factory):
     answers=st.lists(ANSWERS, max_size=4, unique_by=lambda a: (a.candidate, a.sample_id)),
     judgements=st.lists(JUDGEMENTS, max_size=4, unique_by=lambda j: (j.candidate, j.metric, j.id)),
     trainings=st.lists(TRAININGS, max_size=2),
+    probes=st.lists(PROBES, max_size=3, unique_by=lambda p: (p.candidate, p.sample_id, p.key)),
+    repeats=st.lists(REPEATS, max_size=3, unique_by=lambda r: (r.candidate, r.metric, r.sample_id, r.number)),
 )
-def test_every_record_comes_back_equal(shared, run, samples, answers, judgements, trainings):
+def test_every_record_comes_back_equal(shared, run, samples, answers, judgements, trainings, probes, repeats):
     """Odd Unicode, half surrogate pairs, NUL, None, empty mappings, 64-bit numbers: what is stored is read back equal."""
     parts = {"samples": samples, "answers": answers, "judgements": judgements, "trainings": trainings}
+    parts |= {"probes": probes, "repeats": repeats}
     shared.write_run(run, **parts)
     assert run in shared.runs()
     assert {name: getattr(shared, name)(run.id) for name in parts} == parts
@@ -105,7 +112,7 @@ def test_a_run_written_again_replaces_itself_and_nothing_else(home):
         assert (store.verdicts("r1"), store.verdicts("r2")) == ([], [make_verdict("r2")])
 
 
-@pytest.mark.parametrize("part", ["samples", "answers", "judgements"])
+@pytest.mark.parametrize("part", ["samples", "answers", "judgements", "probes", "repeats"])
 def test_a_row_that_stands_twice_is_refused(home, part):
     """Two rows of one place are a defect of the caller; nothing of the run is stored."""
     parts = make_parts()
@@ -228,6 +235,9 @@ def test_caches_hold_what_succeeded_and_nothing_else(home):
         judged = store.cached_judgements(["base 1 toxicity", "lora 2 toxicity", "", "unknown"])
         assert judged == {"base 1 toxicity": next(j for j in parts["judgements"] if j.key == "base 1 toxicity")}
         assert store.cached_answers([]) == {}
+        assert store.cached_probes(["base 0 draw 1", "unknown"]) == {"base 0 draw 1": parts["probes"][0]}
+        repeated = store.cached_repeats(["base 0 toxicity 1", "base 0 toxicity 2"])
+        assert repeated == {"base 0 toxicity 1": parts["repeats"][0]}
 
 
 def test_twenty_thousand_keys_are_looked_up_at_once(home):
@@ -324,7 +334,7 @@ def test_a_file_that_is_no_store_gets_one_line(home):
         store.write_run(make_run(), **make_parts(200))
     whole = home.store.read_bytes()
     assert "'muster store rebuild'" in damaged(home, whole[: len(whole) // 3])
-    for place in (len(whole) // 3, len(whole) // 2):
+    for place in (whole.index(b"says"), whole.rindex(b"says")):  # within the answers
         flipped = bytearray(whole)
         flipped[place] ^= 1
         assert "'muster store rebuild'" in damaged(home, bytes(flipped))
@@ -343,7 +353,7 @@ def test_a_newer_store_asks_for_an_upgrade(home):
         connection.execute("UPDATE meta SET schema_version = 9")
     with (
         pytest.raises(
-            StoreError, match=r"newer muster \(schema 9; this one knows 1\)\. Upgrade: pip install --upgrade"
+            StoreError, match=r"newer muster \(schema 9; this one knows 2\)\. Upgrade: pip install --upgrade"
         ),
         Store.open(home, read_only=True),
     ):
@@ -355,9 +365,8 @@ def test_an_older_store_is_brought_up_to_date(home, monkeypatch, read_only):
     """Missing migrations run in order, each once, also when the store is opened for reading; a broken one changes nothing."""
     with Store.open(home) as store:
         store.write_run(make_run(), **make_parts())
-    monkeypatch.setattr(
-        opening, "MIGRATIONS", ("ALTER TABLE runs ADD COLUMN note VARCHAR", "UPDATE runs SET note = 'two'")
-    )
+    later = ("ALTER TABLE runs ADD COLUMN note VARCHAR", "UPDATE runs SET note = 'two'")
+    monkeypatch.setattr(opening, "MIGRATIONS", (*opening.MIGRATIONS, *later))
     for _ in range(2):
         with Store.open(home, read_only=read_only) as store:
             assert len(store.samples("r1")) == 3
@@ -365,7 +374,53 @@ def test_an_older_store_is_brought_up_to_date(home, monkeypatch, read_only):
     with pytest.raises(duckdb.Error), Store.open(home):
         pass
     with duckdb.connect(str(home.store)) as connection:
-        assert connection.execute("SELECT note, schema_version FROM runs, meta").fetchall() == [("two", 3)]
+        assert connection.execute("SELECT note, schema_version FROM runs, meta").fetchall() == [("two", 4)]
+
+
+def test_a_store_of_the_first_schema_becomes_one_of_today(home):
+    """Without the later tables and with the old view it opens with all it held, its tables as in schema.sql."""
+    with Store.open(home) as store:
+        store.write_run(make_run(), **{**make_parts(), "probes": [], "repeats": []})
+        held = store.tables("r1")
+    with duckdb.connect(str(home.store)) as connection:
+        made = connection.execute("SELECT table_name, sql FROM duckdb_tables() ORDER BY ALL").fetchall()
+        connection.execute(
+            "DROP VIEW leaderboard; DROP TABLE probes; DROP TABLE repeats; UPDATE meta SET schema_version = 1"
+        )
+        connection.execute("CREATE VIEW leaderboard AS SELECT run_id AS run FROM runs")
+    with Store.open(home, read_only=True) as store:
+        assert store.tables("r1") == held
+        assert len(store.leaderboard("r1")) == 4
+    with duckdb.connect(str(home.store), read_only=True) as connection:
+        assert connection.execute("SELECT table_name, sql FROM duckdb_tables() ORDER BY ALL").fetchall() == made
+
+
+def test_the_leaderboard_knows_metrics_that_are_no_means(home):
+    """Perplexity weighs by tokens, macro-F1 is scikit-learn's; the unscored are counted and change neither."""
+    from sklearn.metrics import f1_score
+
+    targets, predicted = list("aabbbcca"), ["a", "b", "b", "b", None, "c", "a", "a"]
+    logs, tokens = [-2.0, -9.0, -1.0], [2, 3, 7]
+    perplexity = Metric(name="perplexity", direction="lower", low=1, high=math.inf, aggregate="perplexity")
+    run = make_run(metrics=(Metric(name="macro_f1", aggregate="macro_f1"), perplexity))
+    samples = [Sample(id=f"s{n}", split="test", input="q") for n in range(9)]
+    judged = [
+        Judgement(id=f"s{n}", metric="macro_f1", candidate="base", score=float(t == p), evidence={"target": t, "predicted": p})
+        for n, (t, p) in enumerate(zip(targets, predicted, strict=True))
+    ] + [
+        Judgement(id=f"s{n}", metric="perplexity", candidate="base", score=math.exp(-log / count),
+                  evidence={"log_likelihood": log, "tokens": count})
+        for n, (log, count) in enumerate(zip(logs, tokens, strict=True))
+    ] + [
+        Judgement(id="s8", metric=m, candidate="base", score=None, error=Failure(kind="timeout", message="late"))
+        for m in ("macro_f1", "perplexity")
+    ]  # fmt: skip
+    with Store.open(home) as store:
+        store.write_run(run, samples=samples, answers=[], judgements=judged, trainings=[])
+        found = {metric: row for _, metric, *row in store.leaderboard("r1")}
+    expected = f1_score(targets, [p or "" for p in predicted], labels=["a", "b", "c"], average="macro")
+    assert found["macro_f1"] == ["base", 8, 1, pytest.approx(expected, abs=1e-12)]
+    assert found["perplexity"] == ["base", 3, 1, pytest.approx(math.exp(12 / 12), abs=1e-12)]
 
 
 def test_sql_in_the_store_reaches_no_other_file(home, tmp_path):
