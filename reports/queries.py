@@ -77,7 +77,7 @@ def load_report(store: Store, run_ids: Sequence[str]) -> Report:
         raise UserError("'run' must name at least one run (got none). 'muster runs' lists them.")
     runs = list({run.id: run for run in map(store.run, run_ids)}.values())
     run = runs[0]
-    scores = Scores.from_rows(store.scores(run.id))
+    scores = Scores.from_rows(store.scores(run.id), store.modes(run.id))
     judgements = store.judgements(run.id)
     if not scores.splits or not judgements:
         raise NothingEvaluatedError(f"run {run.id} holds no judgements, so there is nothing to report. Run it again.")

@@ -39,7 +39,7 @@ def close_run(
 
     run = evaluation.run
     with Store.open(home) as store:
-        scores = Scores.from_rows(store.scores(run.id))
+        scores = Scores.from_rows(store.scores(run.id), store.modes(run.id))
         rules = plan.loaded.suite.gate
         verdicts: list[Verdict] = []
         refused: NothingEvaluatedError | None = None

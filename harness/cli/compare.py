@@ -96,6 +96,9 @@ def show_pair(
             changes = comparison.flips(scores, metric, candidate, baseline, split, limit=flips)
             if changes:
                 console.print(flip_table(changes, metric))
+    for metric in metrics:
+        if mixed := scores.mixed_modes(metric.name, (candidate, baseline)):
+            console.print(f"not compared, for the modes differ: {metric.name} ({mixed})", style="yellow", markup=False)
     if changed:
         console.print(f"not compared, for the judges differ: {', '.join(changed)}", style="yellow", markup=False)
     if first.run.data_sha != second.run.data_sha:

@@ -122,12 +122,12 @@ def gated_scores(
         UserError: If the other run's judges are not this run's.
     """
     from harness.deciding.scores import Scores
-    from harness.deciding.sides import find_side, score_rows, shared_metrics
+    from harness.deciding.sides import find_side, score_modes, score_rows, shared_metrics
     from harness.errors import UserError
 
-    rows = store.scores(run.id)
+    rows, modes = store.scores(run.id), store.modes(run.id)
     if baseline is None or baseline in run.candidates:
-        return Scores.from_rows(rows), baseline
+        return Scores.from_rows(rows, modes), baseline
     like = candidates[0] if candidates and len(candidates) == 1 else suite.gate.baseline if suite.gate else None
     side = find_side(store, baseline, run, like=like)
     _, changed = shared_metrics(run, side.run)
@@ -137,4 +137,5 @@ def gated_scores(
             f"'baseline' must be judged by the same judges (got {side.label}, but {', '.join(blocking)} was not). Run "
             f"that candidate again."
         )
-    return Scores.from_rows([*rows, *score_rows(store, side, side.label)]), side.label
+    modes |= score_modes(store, side, side.label)
+    return Scores.from_rows([*rows, *score_rows(store, side, side.label)], modes), side.label

@@ -106,6 +106,7 @@ def compare(
     """Candidate minus baseline, paired by sample, with a two-sided interval.
 
     `unscored` counts the samples of the split on which either has no score. Both means are over the shared samples.
+    Scores made in different modes share none: then all is None, and `method` names the modes.
 
     Raises:
         UserError: If the split holds no scores.
@@ -113,6 +114,9 @@ def compare(
     here = _split(scores, split)
     ours, theirs = checked_column(here, metric, candidate), checked_column(here, metric, baseline)
     both = ours.scored & theirs.scored
+    mixed = scores.mixed_modes(metric.name, (candidate, baseline))
+    if mixed:
+        both = np.zeros_like(both)
     n = int(both.sum())
     a, b = ours.values[both], theirs.values[both]
     interval = None
@@ -133,7 +137,7 @@ def compare(
         low=interval.low if interval else None,
         high=interval.high if interval else None,
         confidence=confidence,
-        method=interval.method if interval else "no shared sample",
+        method=interval.method if interval else f"different modes: {mixed}" if mixed else "no shared sample",
         wins=int((gain > 0).sum()),
         ties=int((gain == 0).sum()),
         losses=int((gain < 0).sum()),
@@ -163,8 +167,13 @@ def slices(
 def flips(
     scores: Scores, metric: Metric, candidate: str, baseline: str, split: str, limit: int | None = None
 ) -> list[Flip]:
-    """Shared samples whose score changed, largest change first; of equal changes, losses first, then by sample id."""
+    """Shared samples whose score changed, largest change first; of equal changes, losses first, then by sample id.
+
+    None where the scores were made in different modes.
+    """
     here = _split(scores, split)
+    if scores.mixed_modes(metric.name, (candidate, baseline)):
+        return []
     ours, theirs = checked_column(here, metric, candidate), checked_column(here, metric, baseline)
     change = ours.values - theirs.values
     rows = np.flatnonzero(ours.scored & theirs.scored & (change != 0))
@@ -190,12 +199,15 @@ def rank_sets(
     candidates: Sequence[str] | None = None,
     confidence: float = 0.95,
 ) -> dict[str, tuple[int, int]]:
-    """Each candidate's possible ranks (best, worst) on the samples that all of them have a score of."""
+    """Each candidate's possible ranks (best, worst) on the samples that all of them have a score of.
+
+    Scores made in different modes rank nobody.
+    """
     here = _split(scores, split)
     names = list(scores.candidates if candidates is None else candidates)
     columns = [checked_column(here, metric, name) for name in names]
     shared = np.logical_and.reduce([column.scored for column in columns])
-    if not shared.any():
+    if not shared.any() or scores.mixed_modes(metric.name, names):
         return dict.fromkeys(names, (1, len(names)))
     values = np.stack([column.values[shared] * sign(metric) for column in columns])
     clusters = None if here.clusters is None else here.clusters[shared]

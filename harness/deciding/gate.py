@@ -19,7 +19,8 @@ Several candidates are several gates: nothing is shared among them.
 A pass is refused where more than 1 % of the samples are unscored (or they are unevenly spread between candidate and
 baseline) and the rule would not pass with them at their worst: that is `inconclusive`, or `incomplete` if the run is,
 since then another run may score them. So it is with coverage: below its limit the rule fails, unless the run is
-incomplete. A rule without a single score is `incomplete`.
+incomplete. A rule without a single score is `incomplete`. A rule whose scores a judge made in different modes
+(G-Eval's `topk` and `sampled`) is `inconclusive`: they are different measures.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from typing import Literal
 from harness import stats
 from harness.deciding.evidence import Condition, Question, build_question
 from harness.deciding.scores import Scores, SplitScores
-from harness.deciding.wording import coverage_sentence, sentence
+from harness.deciding.wording import coverage_sentence, modes_sentence, sentence
 from harness.errors import IncompleteError, NothingEvaluatedError, UserError
 from harness.records import Finding, Metric, Outcome, Run, Verdict
 from harness.suite.grammar import Gate, Rule
@@ -108,14 +109,21 @@ def decide(
         if rule.coverage is None:
             split, here = _split_of(rule, scores, default_split)
             questions[number] = _question(rule, gate, metrics, split, here, candidate, against, scores)
+    mixed = {
+        number: modes
+        for number, question in questions.items()
+        if (modes := scores.mixed_modes(question.metric.name, (candidate, question.baseline)))
+    }
+    asked = {number: question for number, question in questions.items() if number not in mixed}
     alpha = 1 - gate.confidence
-    failed = dict(zip(questions, stats.holm([q.fails_at for q in questions.values()], alpha), strict=True))
+    failed = dict(zip(asked, stats.holm([q.fails_at for q in asked.values()], alpha), strict=True))
     complete = run.status == "complete"
     findings = []
     for number, rule in enumerate(gate.rules):
-        if number in questions:
-            question = questions[number]
-            findings.append(_finding(question, failed=failed[number], rules=len(questions), complete=complete))
+        if number in mixed:
+            findings.append(_refusal(questions[number], mixed[number]))
+        elif number in asked:
+            findings.append(_finding(asked[number], failed=failed[number], rules=len(asked), complete=complete))
         else:
             split, here = _split_of(rule, scores, default_split)
             findings.append(_coverage(rule, gate, metrics, split, here, candidate, complete=complete))
@@ -271,6 +279,24 @@ def _finding(question: Question, *, failed: bool, rules: int, complete: bool) ->
         n_unscored=question.unscored,
         n_needed=needed,
         message=sentence(question, outcome, needed=needed, rules=rules),
+    )
+
+
+def _refusal(question: Question, modes: str) -> Finding:
+    """For scores that the judge made in different modes: nothing can be shown by them, and more samples are no help."""
+    return Finding(
+        rule=question.rule,
+        metric=question.metric.name,
+        split=question.split,
+        outcome="inconclusive",
+        estimate=None,
+        low=None,
+        high=None,
+        threshold=question.threshold,
+        n=0,
+        n_unscored=question.unscored,
+        n_needed=None,
+        message=modes_sentence(question, modes),
     )
 
 

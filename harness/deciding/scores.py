@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -21,6 +21,8 @@ T = TypeVar("T", bound=Hashable)
 
 ScoreRow = tuple[str, str, str, str | None, str | Mapping[str, str] | None, str, float | None]
 """Candidate, split, sample id, cluster, slices (a mapping, or its JSON), metric, score."""
+Modes = Mapping[tuple[str, str], Mapping[str, int]]
+"""By candidate and metric: how many of its scores were made in which mode, for judges that have several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,9 +64,10 @@ class Scores:
 
     candidates: tuple[str, ...]
     splits: Mapping[str, SplitScores]
+    modes: Modes = field(default_factory=dict)
 
     @classmethod
-    def from_rows(cls, rows: Iterable[ScoreRow]) -> Scores:
+    def from_rows(cls, rows: Iterable[ScoreRow], modes: Modes | None = None) -> Scores:
         """Turns rows of the store into columns.
 
         Raises:
@@ -99,7 +102,22 @@ class Scores:
                 slices=_slice_columns([table[i][4] for i in firsts]),
                 columns=columns,
             )
-        return cls(candidates=tuple(candidates), splits=found)
+        return cls(candidates=tuple(candidates), splits=found, modes=modes or {})
+
+    def mixed_modes(self, metric: str, candidates: Iterable[str | None]) -> str | None:
+        """What the candidates' scores of a metric were made in, where that is more than one mode; else None.
+
+        Scores of different modes are different measures: they are neither compared nor averaged.
+        """
+        counts = {name: self.modes.get((name, metric), {}) for name in candidates if name is not None}
+        if len({mode for modes in counts.values() for mode in modes}) < 2:
+            return None
+        parts = (
+            f"{name} " + " and ".join(f"{mode} ({count})" for mode, count in sorted(modes.items()))
+            for name, modes in counts.items()
+            if modes
+        )
+        return ", ".join(parts)
 
 
 def _values(table: Sequence[ScoreRow]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

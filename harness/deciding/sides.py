@@ -76,13 +76,20 @@ def score_rows(store: Store, side: Side, name: str) -> list[ScoreRow]:
     return [(name, *row[1:]) for row in store.scores(side.run.id) if row[0] == side.candidate]
 
 
+def score_modes(store: Store, side: Side, name: str) -> dict[tuple[str, str], dict[str, int]]:
+    """The modes of the side's scores, its candidate called `name`."""
+    found = store.modes(side.run.id)
+    return {(name, metric): modes for (candidate, metric), modes in found.items() if candidate == side.candidate}
+
+
 def scores_of_both(store: Store, first: Side, second: Side) -> tuple[Scores, str, str]:
     """The scores of two sides, and what they go by: candidates of one run by their names, others by their labels."""
     names = (first.candidate, second.candidate)
     if first.run.id != second.run.id:
         names = (first.label, second.label)
     rows = score_rows(store, first, names[0]) + score_rows(store, second, names[1])
-    return Scores.from_rows(rows), *names
+    modes = {**score_modes(store, first, names[0]), **score_modes(store, second, names[1])}
+    return Scores.from_rows(rows, modes), *names
 
 
 def shared_metrics(first: Run, second: Run) -> tuple[list[Metric], list[str]]:

@@ -39,6 +39,14 @@ def coverage_sentence(
     return f"{candidate} on {split} has a {metric} score for {scored} of {total} answers ({share:.1f} %): {end}."
 
 
+def modes_sentence(question: Question, modes: str) -> str:
+    """For a rule whose scores were made in different modes."""
+    return (
+        f"{question.metric.name} on {question.split} was scored in different modes, which cannot be compared ({modes}): "
+        "set the judge's 'mode' to one that all can have, such as sampled, and run again."
+    )
+
+
 def _measured(question: Question) -> str:
     interval = question.interval
     values = f"n {question.n}"

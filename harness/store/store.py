@@ -43,6 +43,10 @@ SCORES_SQL = """
     FROM judgements j JOIN samples s ON s.run_id = j.run_id AND s.sample_id = j.sample_id
     WHERE j.run_id = ? ORDER BY j.position, s.position
 """
+MODES_SQL = """
+    SELECT candidate, metric, evidence ->> 'mode' AS mode, count(*) FROM judgements
+    WHERE run_id = ? AND score IS NOT NULL AND evidence LIKE '{%"mode"%' GROUP BY ALL HAVING mode IS NOT NULL ORDER BY ALL
+"""
 LEADERBOARD_SQL = "SELECT split, metric, candidate, n, unscored, mean FROM leaderboard WHERE run = ?"
 TABLE_SQL = {
     name: f"SELECT * FROM {name} WHERE run_id = ?" + ("" if name == "runs" else " ORDER BY position")
@@ -197,6 +201,13 @@ class Store:
     def scores(self, run_id: str) -> list[ScoreRow]:
         """What comparisons and reports compute on: one row for each judgement and each split of its sample."""
         found: list[ScoreRow] = self._connection.execute(SCORES_SQL, [stored_text(run_id)]).fetchall()
+        return found
+
+    def modes(self, run_id: str) -> dict[tuple[str, str], dict[str, int]]:
+        """By candidate and metric: in which modes its scores were made, where the evidence names one, and how many."""
+        found: dict[tuple[str, str], dict[str, int]] = {}
+        for candidate, metric, mode, count in self._connection.execute(MODES_SQL, [stored_text(run_id)]).fetchall():
+            found.setdefault((candidate, metric), {})[mode] = count
         return found
 
     def leaderboard(self, run_id: str) -> list[tuple[str, str, str, int, int, float | None]]:

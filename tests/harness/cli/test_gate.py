@@ -41,7 +41,7 @@ def home(tmp_path):
     return tmp_path
 
 
-def store_run(folder, run_id, started, right, judge="j1", unscored=0):
+def store_run(folder, run_id, started, right, judge="j1", unscored=0, modes=None):
     """Writes a run of 100 samples in which each candidate has so many answers right, and the last ones unscored."""
     run = Run(
         id=run_id, key=run_id, suite="tiny", suite_version=1, suite_sha="s", data_sha="d", status="complete",
@@ -52,6 +52,7 @@ def store_run(folder, run_id, started, right, judge="j1", unscored=0):
     failure = Failure(kind="no_answer", message="none")
     judgements = [
         Judgement(id=s.id, metric="exact_match", candidate=name, key=f"{run_id}{name}{i}",
+                  evidence={"mode": modes[name]} if modes else {},
                   score=None if i >= 100 - unscored else float(i < count),
                   error=failure if i >= 100 - unscored else None)
         for name, count in right.items() for i, s in enumerate(samples)
@@ -180,3 +181,16 @@ sys.exit(" ".join(sorted(heavy)) or 0)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_scores_of_different_modes_are_neither_gated_nor_compared(home):
+    """The base was scored by logprobs, the candidate by draws: exit 3 with the way out, and no difference is shown."""
+    modes = {"base": "topk", "good": "sampled"}
+    store_run(home, "r4", "2026-01-04T00:00:00Z", {"base": 10, "good": 90}, modes=modes)
+    done = typed(gate, home / "suite.yaml", "--home", home / "home")
+    assert done.exit_code == 3
+    assert "different modes" in " ".join(done.output.split())
+    done = typed(compare, "good", "base", "--home", home / "home")
+    assert "not compared, for the modes differ: exact_match (good sampled (100), base topk (100))" in " ".join(
+        done.output.split()
+    )

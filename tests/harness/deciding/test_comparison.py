@@ -5,6 +5,7 @@ import pytest
 
 from harness import stats
 from harness.deciding import comparison
+from harness.deciding.scores import Scores
 from harness.errors import StoreError, UserError
 
 
@@ -93,3 +94,17 @@ def test_a_split_that_was_not_run_is_named(make_scores, metric):
     """The error says which splits there are."""
     with pytest.raises(UserError, match="there is test"):
         comparison.compare(make_scores({"base": [1], "lora": [1]}), metric("correctness"), "lora", "base", "dev")
+
+
+def test_scores_of_different_modes_are_not_compared(make_rows, metric):
+    """No difference, no flip, no rank; the method names the modes. One mode on both sides is compared as ever."""
+    rows = make_rows({"base": [0.1] * 9 + [0.2], "lora": [0.8] * 10})
+    for mode, n in (("topk", 10), ("sampled", 0)):
+        modes = {("base", "correctness"): {"topk": 10}, ("lora", "correctness"): {mode: 10}}
+        scores = Scores.from_rows(rows, modes)
+        found = comparison.compare(scores, metric("correctness"), "lora", "base", "test")
+        assert (found.n, found.difference is None) == (n, n == 0)
+        assert len(comparison.flips(scores, metric("correctness"), "lora", "base", "test")) == n
+        ranks = comparison.rank_sets(scores, metric("correctness"), "test", np.random.default_rng(0))
+        assert ranks["lora"] == ((1, 1) if n else (1, 2))
+    assert found.method == "different modes: lora sampled (10), base topk (10)"

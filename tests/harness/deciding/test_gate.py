@@ -357,3 +357,32 @@ def test_a_large_gate_is_decided_in_two_seconds(make_run):
     found = gate.decide_all(declared, run=run, scores=Scores.from_rows(rows))
     assert time.process_time() - started < 2
     assert len(found) == 4
+
+
+@pytest.mark.parametrize("rule", [{"better_by": 0.1}, {"no_worse_by": 0.1}, {"at_least": 0.5}])
+def test_scores_of_different_modes_are_refused(make_run, make_rows, rule):
+    """A judge that scored some by logprobs and some by draws: no estimate, no failure, no pass; the message says what to do."""
+    rows = make_rows({"base": around(0.3, 60, 0.03), "lora": around(0.8, 60, 0.03)})
+    declared = Gate.model_validate({"baseline": "base", "rules": [{"metric": "correctness", **rule}]})
+    outcomes = {}
+    for mode in ("topk", "sampled"):
+        modes = {("base", "correctness"): {"topk": 60}, ("lora", "correctness"): {"topk": 59, mode: 1}}
+        outcomes[mode] = gate.decide(
+            declared, run=make_run(), scores=Scores.from_rows(rows, modes), candidate="lora"
+        ).findings[0]  # fmt: skip
+    assert outcomes["topk"].outcome == "pass"
+    refused = outcomes["sampled"]
+    assert (refused.outcome, refused.estimate, refused.n_needed) == ("inconclusive", None, None)
+    assert "lora sampled (1) and topk (59)" in refused.message
+    assert "set the judge's 'mode'" in refused.message
+
+
+def test_a_baseline_of_another_mode_is_refused(make_run, make_rows):
+    """All of one side by logprobs, all of the other by draws; a rule about the candidate alone is still decided."""
+    rows = make_rows({"base": around(0.3, 60, 0.03), "lora": around(0.8, 60, 0.03)})
+    modes = {("base", "correctness"): {"topk": 60}, ("lora", "correctness"): {"sampled": 60}}
+    rules = [{"metric": "correctness", "better_by": 0.1}, {"metric": "correctness", "at_least": 0.5}]
+    declared = Gate.model_validate({"baseline": "base", "rules": rules})
+    found = gate.decide(declared, run=make_run(), scores=Scores.from_rows(rows, modes), candidate="lora")
+    assert [finding.outcome for finding in found.findings] == ["inconclusive", "pass"]
+    assert found.exit_status == 3
