@@ -50,13 +50,14 @@ def calibrate(
     from rich.console import Console
 
     from harness.cli.score import build_judge, close, judge_all, read_cases
+    from harness.cli.usage import show_usage
     from harness.data.sources import read_rows
     from harness.store import Home
     from harness.store.calibrations import write_calibration, write_cards
     from judges import calibration
 
     console, errors = Console(highlight=False), Console(stderr=True)
-    built = build_judge(judge, suite, set or [], trust_code=trust_code, home=home)
+    built, models = build_judge(judge, suite, set or [], trust_code=trust_code, home=home)
     rows = read_rows(labels)
     said, clusters = read_labels(rows)
     ids, cases = read_cases(rows)
@@ -64,7 +65,8 @@ def calibrate(
     cases = [cases[i] for i in kept]
     if scores is None:
         refuse_without_answers(rows)
-        judgements = judge_all(built, judge, cases, errors)
+        judgements = [judgement for chunk in judge_all(built, judge, cases, errors) for judgement in chunk]
+        show_usage(models.usage(), errors)
     else:
         judgements = read_scores(scores, judge, [str(ids[i]) for i in kept])
     vocabulary = sorted({j.label for j in judgements if j.label is not None})

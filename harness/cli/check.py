@@ -26,11 +26,14 @@ def check(
     from rich.console import Console
 
     from harness.cli.session import announce, read_plan
+    from harness.cli.usage import show_expected
+    from harness.running.expected import expected_requests
 
     console = Console()
     plan = read_plan(suite, data=data, limit=limit, candidates=candidate or [], splits=split or [])
     announce(plan, console)
     show_candidates(plan, home / "adapters", console)
+    show_expected(expected_requests(plan), console)
     show_overlaps(plan, console)
     show_power(plan, home, console)
     console.print(f"\n  no mistakes. next: muster run {suite}", highlight=False)

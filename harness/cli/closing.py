@@ -30,6 +30,7 @@ def close_run(
 ) -> int:
     """Prints and writes everything a finished run has to say; returns the exit status of the contract."""
     from harness.cli.gate import default_split, write_surfaces
+    from harness.cli.usage import show_usage
     from harness.deciding.comparison import leaderboard
     from harness.deciding.gate import decide_all, run_exit_status
     from harness.deciding.scores import Scores
@@ -58,6 +59,7 @@ def close_run(
     console.print(leaderboard_tables(leaderboard(scores, run.metrics, list(run.candidates)), run.metrics))
     if verdicts:
         console.print(to_terminal(verdicts))
+    show_usage(evaluation.usage, console)
     show_reasons(answers, judgements, console)
     if verdicts:
         write_surfaces(verdicts, json=json, junit=junit, summary=summary)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.data.sources import Rows
+    from harness.models.load import ModelRoom
     from harness.records import Case, Judge, Judgement
     from harness.suite.grammar import AnyJudgeSpec
 
@@ -42,21 +43,35 @@ def score(
     """Judge existing answers. A line that cannot be judged gets score null and says why."""
     from rich.console import Console
 
+    from harness.cli.usage import show_usage
     from harness.data.sources import read_rows
     from harness.errors import NothingEvaluatedError
 
     console = Console(stderr=True)
-    built = build_judge(judge, suite, set or [], trust_code=trust_code, home=home)
+    built, models = build_judge(judge, suite, set or [], trust_code=trust_code, home=home)
     ids, cases = read_cases(read_rows(input))
     if not cases:
         raise NothingEvaluatedError(f"{input}: holds no line to score")
-    judgements = judge_all(built, judge, cases, console)
+    judgements: list[Judgement] = []
+    try:
+        for chunk in judge_all(built, judge, cases, console):
+            judgements += chunk
+    except KeyboardInterrupt:
+        part = output.with_name(f"{output.name}.part")
+        write_judgements(part, ids[: len(judgements)], judgements)
+        console.print(f"  {len(judgements):,} of {len(cases):,} lines are in {part}", highlight=False, markup=False)
+        raise
     write_judgements(output, ids, judgements)
+    show_usage(models.usage(), console)
     raise typer.Exit(close(judgements, console))
 
 
-def build_judge(judge: str, suite: str | None, settings: Sequence[str], *, trust_code: bool, home: Path) -> Judge:
-    """The judge of the command line. Raises UserError where its options are wrong or its code was not trusted."""
+def build_judge(
+    judge: str, suite: str | None, settings: Sequence[str], *, trust_code: bool, home: Path
+) -> tuple[Judge, ModelRoom]:
+    """The judge of the command line, and where its models are. Raises UserError where its options are wrong or its code is
+    not trusted.
+    """
     from harness.errors import UserError
     from harness.models.load import ModelRoom
     from harness.suite import load_suite
@@ -64,25 +79,25 @@ def build_judge(judge: str, suite: str | None, settings: Sequence[str], *, trust
 
     root, spec = judge_spec(judge, suite, settings)
     agreed = trust_code or any(setting.startswith("factory=") for setting in settings)
-    builder = JudgeBuilder(ModelRoom(root), steps=home / "geval_steps", trusted=root if agreed else None)
+    models = ModelRoom(root)
+    builder = JudgeBuilder(models, steps=home / "geval_steps", trusted=root if agreed else None)
     try:
-        return builder.build(judge, spec)
+        with models.for_user(judge):
+            return builder.build(judge, spec), models
     except UserError as error:
         place = load_suite(suite).problem(("judges", judge), "") if suite is not None else f"judge {judge}: "
         raise UserError(f"{place}{error}") from None
 
 
-def judge_all(built: Judge, name: str, cases: Sequence[Case], console: Console) -> list[Judgement]:
-    """One judgement a case, in order, with a progress bar."""
+def judge_all(built: Judge, name: str, cases: Sequence[Case], console: Console) -> Iterator[list[Judgement]]:
+    """One judgement a case, in order, a chunk at a time, with a progress bar."""
     from harness.cli.progress import ProgressStages
 
-    judgements: list[Judgement] = []
     with ProgressStages(console).stage(f"{name} judges", len(cases)) as advance:
         for start in range(0, len(cases), CHUNK):
             chunk = cases[start : start + CHUNK]
-            judgements += built.judge(chunk)
+            yield built.judge(chunk)
             advance(len(chunk))
-    return judgements
 
 
 def judge_spec(judge: str, suite: str | None, settings: Sequence[str]) -> tuple[Path, AnyJudgeSpec]:

@@ -49,12 +49,14 @@ def confirm_requests(plan: Plan, console: Console, *, yes: bool) -> None:
     """Asks before requests to an endpoint, on a terminal only: a CI job has decided already."""
     import typer
 
-    from harness.suite.grammar import OpenAIModel
+    from harness.cli.usage import show_expected
+    from harness.running.expected import expected_requests
 
-    endpoints = [name for name in plan.candidates if isinstance(plan.spec(name).model, OpenAIModel)]
-    if endpoints and not yes and sys.stdin.isatty() and not os.environ.get("CI"):
-        requests = len(endpoints) * len(plan.samples)
-        console.print(f"  {', '.join(endpoints)}: up to {requests:,} requests to an endpoint", highlight=False)
+    if yes or not sys.stdin.isatty() or os.environ.get("CI"):
+        return
+    expected = expected_requests(plan)
+    if expected:
+        show_expected(expected, console)
         typer.confirm("  go on?", abort=True)
 
 

@@ -44,6 +44,8 @@ class Evaluation:
 
     run: Run
     cached: bool
+    usage: tuple[Mapping[str, Any], ...] = ()
+    """What was used of endpoints just now; the run's record holds that of its earlier tries too."""
 
 
 def evaluate(
@@ -73,13 +75,14 @@ def evaluate(
     began = time.monotonic()
     answers = _answer_all(plan, candidates, home, spools, stages, fresh=fresh)
     judgements, probes = _judge_all(plan, judges, candidates, answers, home, spools, stages, fresh=fresh)
+    used = tuple({"time": _now(), **entry} for entry in usage())
     finished = replace(
         run,
         status="incomplete" if runner.is_incomplete(answers, judgements) else "complete",
         started=known.started if known is not None else run.started,
         finished=_now(),
         seconds=round(time.monotonic() - began, 3),
-        record=_with_usage(record, usage(), known),
+        record=_with_usage(record, used, known),
     )
     samples = plan.membership
     trained = [trainings[name] for name in plan.candidates if name in trainings]
@@ -91,7 +94,7 @@ def evaluate(
             finished, samples=samples, answers=answers, judgements=judgements, trainings=trained, probes=probes
         )
     spools.remove()
-    return Evaluation(run=finished, cached=False)
+    return Evaluation(run=finished, cached=False, usage=used)
 
 
 def _start(plan: Plan, candidates: Sequence[Keyed], judges: Sequence[Judge], record: Mapping[str, Any]) -> Run:
@@ -109,8 +112,7 @@ def _start(plan: Plan, candidates: Sequence[Keyed], judges: Sequence[Judge], rec
 
 def _with_usage(record: Mapping[str, Any], used: Sequence[Mapping[str, Any]], known: Run | None) -> Mapping[str, Any]:
     before = known.record.get("endpoints", []) if known is not None else []
-    now = [{"time": _now(), **entry} for entry in used]
-    return {**record, "endpoints": [*before, *now]} if before or now else record
+    return {**record, "endpoints": [*before, *used]} if before or used else record
 
 
 def _now() -> str:

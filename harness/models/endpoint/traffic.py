@@ -315,7 +315,13 @@ class Hosts:
     def usage(self) -> list[dict[str, Any]]:
         """What was used so far, for the record of a run: one entry for each model and candidate or judge that asked it."""
         return [
-            {"user": user, "model": traffic.model, "host": self._names[key], **describe(tally, traffic.price)}
+            {
+                "user": user,
+                "model": traffic.model,
+                "host": self._names[key],
+                **describe(tally, traffic.price),
+                "left_out": sorted(traffic.manners.left_out),
+            }
             for key, traffic in self._traffic.items()
             for user, tally in traffic.tallies.items()
             if tally.requests

@@ -1,0 +1,108 @@
+"""What a run would ask of endpoints at most, before it asks: requests, tokens and cost of each candidate and judge.
+
+Guarantees: counts requests as if nothing were stored and every answer had its full length; failed tries come on top, limits and
+budgets do not count. Tokens are estimated from the length of the texts, on the high side; without a price a cost is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from harness.models import prompting
+from harness.models.endpoint.sending import TURN_TOKENS, estimate_tokens
+from harness.models.endpoint.traffic import Price, Tokens
+from harness.records import Prompt, Sample
+from harness.running.plan import Plan
+from harness.suite.grammar import FewShot, GEvalSpec, OpenAIModel, PairwiseSpec, Retrieval, ZeroShot
+
+FORM_TOKENS = 400
+"""Of a judge's form, without what it judges: criteria, steps, and what is asked for."""
+GRADE_TOKENS = 16
+"""Of a judge's reply: a score or a choice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What one candidate or judge would ask of a model behind an endpoint, at most."""
+
+    user: str
+    model: OpenAIModel
+    requests: int
+    tokens: Tokens
+
+    @property
+    def cost(self) -> float | None:
+        """In the currency of the model's price; None where it has none."""
+        price = self.model.price
+        return Price(price.input, price.output).of(self.tokens) if price is not None else None
+
+
+def expected_requests(plan: Plan) -> list[Expected]:
+    """One entry for each candidate and judge behind an endpoint, in the order of the suite; candidates first."""
+    return [*_candidates(plan), *_judges(plan)]
+
+
+def _candidates(plan: Plan) -> Iterator[Expected]:
+    for name in plan.candidates:
+        model = plan.spec(name).model
+        if isinstance(model, OpenAIModel):
+            prompts = _prompts(plan, name)
+            asked = sum(_prompt_tokens(prompt) for prompt in prompts)
+            answered = len(prompts) * _answer_tokens(plan, name)
+            yield Expected(user=name, model=model, requests=len(prompts), tokens=Tokens(asked, answered))
+
+
+def _prompts(plan: Plan, name: str) -> list[Prompt]:
+    """The candidate's prompts; of one that retrieves, prompts with the first rows of its split in place of the nearest."""
+    suite, samples = plan.loaded.suite, plan.samples
+    zero = prompting.ZeroShot(template=suite.prompt, system=suite.system)
+    match plan.spec(name).prompting:
+        case ZeroShot():
+            return zero.prompts(samples)
+        case FewShot(split=split, shots=shots):
+            return prompting.FewShot(zero, plan.dataset.splits[split], shots=shots, seed=suite.seed).prompts(samples)
+        case Retrieval(split=split, k=k):
+            rows = [sample for sample in plan.dataset.splits[split] if sample.references][:k]
+            return [zero.prompt(sample, examples=rows) for sample in samples]
+        case _ as never:
+            assert_never(never)
+
+
+def _prompt_tokens(prompt: Prompt) -> int:
+    return sum(estimate_tokens(message.content) + TURN_TOKENS for message in prompt.messages)
+
+
+def _answer_tokens(plan: Plan, name: str) -> int:
+    return (plan.spec(name).generation or plan.loaded.suite.generation).max_new_tokens
+
+
+def _judges(plan: Plan) -> Iterator[Expected]:
+    for name, spec in plan.loaded.suite.judges.items():
+        model = getattr(spec, "model", None)
+        if not isinstance(model, OpenAIModel):
+            continue
+        judged = {sample.id for sample in plan.membership if spec.splits is None or sample.split in spec.splits}
+        samples = [sample for sample in plan.samples if sample.id in judged]
+        forms, draws, answers = 1, 1, 1
+        if isinstance(spec, GEvalSpec):
+            forms = len(spec.criteria) if isinstance(spec.criteria, dict) else 1
+            draws = 1 if spec.mode == "topk" else spec.samples
+        elif isinstance(spec, PairwiseSpec):
+            forms, draws, answers = 2, spec.samples, 2
+        calls = forms * draws
+        answer = max(_answer_tokens(plan, candidate) for candidate in plan.candidates)
+        shown = sum(_shown_tokens(sample) for sample in samples) + len(samples) * (FORM_TOKENS + answers * answer)
+        times = len(plan.candidates) * calls
+        yield Expected(
+            user=name,
+            model=model,
+            requests=times * len(samples),
+            tokens=Tokens(times * shown, times * len(samples) * GRADE_TOKENS),
+        )
+
+
+def _shown_tokens(sample: Sample) -> int:
+    texts: Sequence[str] = (sample.input, *sample.references, *sample.contexts)
+    return sum(estimate_tokens(text) for text in texts)
