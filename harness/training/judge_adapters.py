@@ -352,7 +352,7 @@ def _fit(
     encoder = [parameter for parameter in bert.parameters() if parameter.requires_grad]
     trained = [*encoder, *head.parameters()]
     groups = [{"params": encoder}, {"params": list(head.parameters())}]
-    optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, list(learning_rates), total_steps=len(batches) + 1, pct_start=WARMUP_SHARE
     )
