@@ -79,7 +79,8 @@ def build_judge(
 
     root, spec = judge_spec(judge, suite, settings)
     agreed = trust_code or any(setting.startswith("factory=") for setting in settings)
-    models = ModelRoom(root)
+    typed = suite is None or any(setting.startswith("model") for setting in settings)
+    models = ModelRoom(root, anywhere=typed)
     builder = JudgeBuilder(models, steps=home / "geval_steps", trusted=root if agreed else None)
     try:
         with models.for_user(judge):

@@ -105,15 +105,17 @@ def shared_encoder() -> MiniLM:
     return MiniLM(resolve(ENCODER))
 
 
-def load_pair_classifier(name: str, root: Path, *, nli: bool = True) -> PairClassifier:
+def load_pair_classifier(name: str, root: Path, *, nli: bool = True, anywhere: bool = False) -> PairClassifier:
     """A model of two texts: `embedded:nli`, a folder below `root` (a checkpoint, or of `muster train-judge`), or a Hub name.
+
+    With `anywhere` the folder may lie outside `root`.
 
     With `nli` the labels are in muster's words for entailment; without, they are the model's own, and any classifier of
     pairs will do (a reranker with one logit has one label, whose probability is its sigmoid).
 
     Raises ModelError when it cannot be found or is damaged, UserError when it is no such model or hides its labels.
     """
-    folder = _find(name, root)
+    folder = _find(name, root, anywhere=anywhere)
     if not (folder / JUDGE_FILE).is_file():
         return _checkpoint(folder, name, nli=nli)
     files = read_judge_files(folder, encoder=resolve(ENCODER))
@@ -131,9 +133,9 @@ def load_pair_classifier(name: str, root: Path, *, nli: bool = True) -> PairClas
     )
 
 
-def load_text_classifier(name: str, root: Path) -> TextClassifier:
+def load_text_classifier(name: str, root: Path, *, anywhere: bool = False) -> TextClassifier:
     """A text classifier: `embedded:toxicity`, a folder below `root`, or a Hub name; see `load_pair_classifier`."""
-    folder = _find(name, root)
+    folder = _find(name, root, anywhere=anywhere)
     if not (folder / JUDGE_FILE).is_file():
         return _checkpoint(folder, name, nli=False)
     files = read_judge_files(folder, encoder=resolve(ENCODER))
@@ -149,7 +151,7 @@ def load_text_classifier(name: str, root: Path) -> TextClassifier:
     )
 
 
-def load_embedder(name: str, root: Path) -> Embedder:
+def load_embedder(name: str, root: Path, *, anywhere: bool = False) -> Embedder:
     """`embedded:minilm` (also by its Hub name), or another BERT encoder with mean pooling, in a folder or on the Hub.
 
     Raises ModelError when it cannot be found or is damaged, UserError when its recipe is another one.
@@ -158,7 +160,9 @@ def load_embedder(name: str, root: Path) -> Embedder:
         if resolve(name) != resolve(ENCODER):
             raise UserError(f"model '{name}' must be an encoder for embeddings. Take '{ENCODER}'.")
         return LazyEmbedder(key=embedder_key(resolve(ENCODER)), open_encoder=shared_encoder)
-    folder = find_folder(name, root=root, what="model", files=(*MODEL_FILES, "*.json", "1_Pooling/*"))
+    folder = find_folder(
+        name, root=root, what="model", files=(*MODEL_FILES, "*.json", "1_Pooling/*"), anywhere=anywhere
+    )
     config = read_json(folder / "config.json")
     if config.get("model_type") != "bert":
         raise UserError(f"model '{name}' must be a BERT encoder (got {config.get('model_type')}). Take '{ENCODER}'.")
@@ -171,8 +175,8 @@ def load_embedder(name: str, root: Path) -> Embedder:
     return LazyEmbedder(key=embedder_key(folder), open_encoder=open_encoder)
 
 
-def _find(name: str, root: Path) -> Path:
-    folder = find_folder(name, root=root, what="model", files=(*FETCHED, "manifest.json"))
+def _find(name: str, root: Path, *, anywhere: bool) -> Path:
+    folder = find_folder(name, root=root, what="model", files=(*FETCHED, "manifest.json"), anywhere=anywhere)
     if (folder / JUDGE_FILE).is_file():
         verify_manifest(folder, "Run muster train-judge again, or take the folder from its source again.")
     return folder

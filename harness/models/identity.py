@@ -45,7 +45,9 @@ def _file_sha256(path: str, size: int, mtime_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def find_folder(name: str, *, root: Path, what: str, files: tuple[str, ...], revision: str | None = None) -> Path:
+def find_folder(
+    name: str, *, root: Path, what: str, files: tuple[str, ...], revision: str | None = None, anywhere: bool = False
+) -> Path:
     """The folder of a model or adapter: `embedded:NAME`, a folder below `root`, or a Hub name (fetched or from the
     Hub's cache).
 
@@ -55,6 +57,7 @@ def find_folder(name: str, *, root: Path, what: str, files: tuple[str, ...], rev
         what: the word for error messages: `model` or `adapter`.
         files: patterns of the files to fetch from the Hub.
         revision: the Hub revision.
+        anywhere: whether a path may leave `root`: where a person typed it, instead of a suite from somebody else.
 
     Raises:
         UserError: for a path that leaves `root`.
@@ -65,7 +68,7 @@ def find_folder(name: str, *, root: Path, what: str, files: tuple[str, ...], rev
 
         return embedded.resolve(name)
     try:
-        folder = resolve_inside(name, root, root)
+        folder = root / Path(name).expanduser() if anywhere else resolve_inside(name, root, root)
     except PathError as error:
         raise UserError(f"{what}: {error.message}.") from None
     if folder.is_dir():

@@ -39,9 +39,13 @@ if TYPE_CHECKING:
 class ModelRoom:
     """The models of one process; implements `records.Models`."""
 
-    def __init__(self, root: Path, *, device: str | None = None) -> None:
-        """`root` is the suite's folder, to which paths are relative; `device` None means the GPU if there is one."""
+    def __init__(self, root: Path, *, device: str | None = None, anywhere: bool = False) -> None:
+        """`root` is the suite's folder, to which paths are relative; `device` None means the GPU if there is one.
+
+        `anywhere` lets paths leave `root`, for models that a person named on the command line.
+        """
         self._root = root
+        self._anywhere = anywhere
         self._device = device
         self._locals: dict[tuple[object, ...], LocalModel] = {}
         self._hosts: Hosts | None = None
@@ -57,7 +61,7 @@ class ModelRoom:
         from harness.models.classifiers import load_pair_classifier
 
         if (name, nli) not in self._pairs:
-            self._pairs[name, nli] = load_pair_classifier(name, self._root, nli=nli)
+            self._pairs[name, nli] = load_pair_classifier(name, self._root, nli=nli, anywhere=self._anywhere)
         return self._pairs[name, nli]
 
     def text_classifier(self, name: str) -> TextClassifier:
@@ -65,7 +69,7 @@ class ModelRoom:
         from harness.models.classifiers import load_text_classifier
 
         if name not in self._texts:
-            self._texts[name] = load_text_classifier(name, self._root)
+            self._texts[name] = load_text_classifier(name, self._root, anywhere=self._anywhere)
         return self._texts[name]
 
     def embedder(self, name: str) -> Embedder:
@@ -73,7 +77,7 @@ class ModelRoom:
         from harness.models.classifiers import load_embedder
 
         if name not in self._embedders:
-            self._embedders[name] = load_embedder(name, self._root)
+            self._embedders[name] = load_embedder(name, self._root, anywhere=self._anywhere)
         return self._embedders[name]
 
     # ------------------------------------------------------------------------------------------ causal language models
@@ -142,11 +146,18 @@ class ModelRoom:
 
     def _find(self, spec: TransformersModel, adapter: Path | None) -> _Found:
         folder = identity.find_folder(
-            spec.path, root=self._root, what="model", files=identity.MODEL_FILES, revision=spec.revision
+            spec.path,
+            root=self._root,
+            what="model",
+            files=identity.MODEL_FILES,
+            revision=spec.revision,
+            anywhere=self._anywhere,
         )
         template = self._root / spec.chat_template if spec.chat_template else None
         if adapter is None and spec.adapter is not None:
-            adapter = identity.find_folder(spec.adapter, root=self._root, what="adapter", files=identity.ADAPTER_FILES)
+            adapter = identity.find_folder(
+                spec.adapter, root=self._root, what="adapter", files=identity.ADAPTER_FILES, anywhere=self._anywhere
+            )
         base = identity.base_fingerprint(folder, chat_template=template)
         if adapter is not None:
             identity.require_base(adapter, spec.path, base)

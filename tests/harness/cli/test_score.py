@@ -6,7 +6,7 @@ import re
 import pytest
 import typer
 
-from harness.cli.score import judge_spec, score
+from harness.cli.score import build_judge, judge_spec, score
 from harness.errors import UserError
 
 
@@ -95,3 +95,21 @@ def test_pairwise_reads_the_opponents_answer(tmp_path):
     assert [line["score"] for line in found] == [1.0, 0.5, None, 1.0]
     assert found[2]["error"]["kind"] == "missing_input"
     assert [game["verdict"] for game in found[1]["evidence"]["games"]] == ["win", "loss"]
+
+
+def test_a_model_typed_on_the_command_line_may_lie_anywhere(tmp_path, monkeypatch):
+    """An absolute path is looked at where the user typed it; a suite from somebody else may not lead out of its folder."""
+    monkeypatch.chdir(tmp_path)
+    elsewhere = tmp_path.parent / "elsewhere"
+    elsewhere.mkdir(exist_ok=True)
+    (elsewhere / "config.json").write_text('{"architectures": ["BertModel"]}')
+    with pytest.raises(UserError, match="must be a sequence classification checkpoint"):
+        build_judge("entailment", None, [f"model={elsewhere}"], trust_code=False, home=tmp_path)
+    (tmp_path / "rows.jsonl").write_text('{"input": "a", "reference": "b"}\n')
+    (tmp_path / "suite.yaml").write_text(
+        "suite: s\ndata: {path: rows.jsonl}\nsplits: {test: {share: 1.0}}\n"
+        "candidates: {c: {model: {kind: answers, path: rows.jsonl}}}\n"
+        f"judges: {{entailment: {{model: {elsewhere}}}}}\n"
+    )
+    with pytest.raises(UserError, match="relative to the suite"):
+        build_judge("entailment", str(tmp_path / "suite.yaml"), [], trust_code=False, home=tmp_path)
