@@ -33,8 +33,9 @@ def close_run(
     from harness.cli.usage import show_usage
     from harness.deciding.comparison import leaderboard
     from harness.deciding.gate import decide_all, run_exit_status
+    from harness.deciding.preferences import run_preferences
     from harness.deciding.scores import Scores
-    from harness.deciding.surfaces import leaderboard_tables, to_terminal
+    from harness.deciding.surfaces import leaderboard_tables, preference_tables, to_terminal
     from harness.errors import NothingEvaluatedError
     from harness.store import Store
 
@@ -54,9 +55,12 @@ def close_run(
             from reports.render import write_report
 
             write_report(store, [run.id], report)
+        preferred = run_preferences(store, run)
         answers = store.answers(run.id) if run.status != "complete" else []
         judgements = store.judgements(run.id) if run.status != "complete" else []
     console.print(leaderboard_tables(leaderboard(scores, run.metrics, list(run.candidates)), run.metrics))
+    if preferred:
+        console.print(preference_tables(preferred))
     if verdicts:
         console.print(to_terminal(verdicts))
     show_usage(evaluation.usage, console)

@@ -74,8 +74,9 @@ def show_pair(
         UserError: If a wanted metric was not judged by the same judge on both sides, or no metric was.
     """
     from harness.deciding import comparison
+    from harness.deciding.preferences import run_preferences
     from harness.deciding.sides import scores_of_both, shared_metrics
-    from harness.deciding.surfaces import comparison_table, flip_table
+    from harness.deciding.surfaces import comparison_table, duel_sentence, flip_table
     from harness.errors import UserError
 
     metrics, changed = shared_metrics(first.run, second.run)
@@ -88,10 +89,16 @@ def show_pair(
             f"'--metric' must be one that the same judge scored on both sides ({known}) (got {got}). Leave it out."
         )
     scores, candidate, baseline = scores_of_both(store, first, second)
+    preferred = run_preferences(store, first.run) if first.run.id == second.run.id else []
     for split, here in scores.splits.items():
         judged = [metric for metric in metrics if metric.name in here.metrics]
         found = [comparison.compare(scores, m, candidate, baseline, split, confidence) for m in judged]
         console.print(comparison_table(found, judged))
+        for one in preferred:
+            duel = one.duels.get((first.candidate, second.candidate))
+            if duel is not None and one.split == split and one.metric in {metric.name for metric in judged}:
+                sentence = duel_sentence(duel, first.candidate, second.candidate)
+                console.print(f"{one.metric}: {sentence}", markup=False, highlight=False)
         for metric in judged if flips else []:
             changes = comparison.flips(scores, metric, candidate, baseline, split, limit=flips)
             if changes:
