@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from harness.deciding.comparison import Flip, compare, estimate, flips, leaderboard, rank_sets, sign
+from harness.deciding.preferences import run_preferences
 from harness.deciding.scores import Column, Scores, SplitScores
 from harness.errors import NothingEvaluatedError, UserError
 from harness.records import Answer, Comparison, Judgement, Metric, Run, Verdict
@@ -52,6 +53,7 @@ DEFINITIONS: Mapping[str, str] = {
     "relevancy": "How well the answer addresses the question, by sentence embeddings; evasion and echo cost.",
     "toxicity": "Probability that the answer is harmful or offensive; its worst sentence counts.",
     "geval": "A language model grades the answer on a scale; each grade is weighted by its probability.",
+    "pairwise": "Which of two answers a language model prefers, asked in both orders; 0.5 is the opponent's own score.",
     "rouge": "Words and word order shared with the reference (ROUGE-L).",
     "bleu": "Word n-grams shared with the reference (sentence BLEU).",
     "chrf": "Character n-grams shared with the reference (chrF).",
@@ -101,6 +103,7 @@ def load_report(store: Store, run_ids: Sequence[str]) -> Report:
         splits=tuple(scores.splits),
         verdicts=verdicts,
         boards=boards,
+        preferences=tuple(run_preferences(store, run, CONFIDENCE)),
         slices=tables,
         worse_slices=worse,
         slice_comparisons=made,

@@ -24,6 +24,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.deciding.gate import run_exit_status, worst_outcome
+from harness.deciding.preferences import Preferences
+from harness.deciding.surfaces.preferences import bias_sentence, elo_text
 from harness.deciding.wording import number
 from harness.errors import UserError
 from harness.records import Metric, Training, Verdict
@@ -172,6 +174,7 @@ def _environment() -> Environment:
         count=count,
         amount=amount,
         duration=duration,
+        elo=elo,
         percent=percent,
         when=when,
         plain=plain,
@@ -186,6 +189,8 @@ def _environment() -> Environment:
         leaning=leaning,
         mean_domain=mean_domain,
         difference_domain=difference_domain,
+        elo_domain=elo_domain,
+        bias_sentence=bias_sentence,
         slice_domain=slice_domain,
         finding_domain=finding_domain,
         histogram_label=histogram_label,
@@ -252,6 +257,11 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def elo(points: float | None) -> str:
+    """Elo points with their sign, whole; a dash where there are none."""
+    return elo_text(points).replace("-", "−" if points is not None else "–")
+
+
 def percent(share: float) -> str:
     """A share as a percentage without needless decimals."""
     return f"{100 * share:g} %"
@@ -307,6 +317,17 @@ def difference_domain(board: Board, metric: str) -> charts.Point:
         for cell in row.cells
         if cell.metric.name == metric and cell.comparison is not None
         for value in (cell.comparison.difference, cell.comparison.low, cell.comparison.high)
+        if value is not None
+    ]
+    return charts.padded(found, include=(0.0,))
+
+
+def elo_domain(preferences: Preferences) -> charts.Point:
+    """The axis of a table of strengths: all of its intervals, and zero."""
+    found = [
+        value
+        for standing in preferences.standings
+        for value in (standing.elo, standing.low, standing.high)
         if value is not None
     ]
     return charts.padded(found, include=(0.0,))

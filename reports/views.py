@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness.deciding.preferences import Preferences
 from harness.records import Answer, Comparison, Estimate, Judgement, Metric, Run, Sample, Training, Verdict
 
 
@@ -184,6 +185,8 @@ class Report:
     splits: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
     boards: tuple[Board, ...]
+    preferences: tuple[Preferences, ...]
+    """Of each pairwise judge on each split."""
     slices: tuple[SliceTable, ...]
     worse_slices: tuple[WorseSlice, ...]
     slice_comparisons: int
