@@ -32,7 +32,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -244,7 +244,8 @@ class PairwiseJudge:
         self._criteria = criteria
         self._parts = Parts([criteria], shows)
         self._form = prompt_text("pairwise.txt")
-        self._known: dict[str, Choice] = {}
+        self._turned: dict[tuple[int, str], Choice] = {}
+        """What was said of a form, kept for the game from the opponent's side: by its place there, and the form's hash."""
 
     @property
     def fingerprint(self) -> str:
@@ -262,7 +263,7 @@ class PairwiseJudge:
     def _score(self, cases: list[Case]) -> list[Scored | Failure]:
         """Every form once, whichever cases it serves: the game of B against A has the forms of A against B."""
         pairs = [[self._forms(case, opponent) for opponent in case.opponents] for case in cases]
-        choices = self._choices([form for games in pairs for forms in games for form in forms])
+        choices = self._choices([row for games in pairs for forms in games for row in enumerate(forms)])
         return [self._whole([_game([choices[form] for form in forms]) for forms in games]) for games in pairs]
 
     def _forms(self, case: Case, opponent: str) -> tuple[str, ...]:
@@ -270,13 +271,27 @@ class PairwiseJudge:
         ours, theirs = (case.answer or "").strip(), opponent.strip()
         return () if ours == theirs else (self._fill(case, ours, theirs), self._fill(case, theirs, ours))
 
-    def _choices(self, forms: Sequence[str]) -> dict[str, Choice | Failure]:
-        """A choice a form; those that were made before are remembered, failures are not."""
-        keys = {form: fingerprint(form) for form in dict.fromkeys(forms)}
-        new = [form for form, key in keys.items() if key not in self._known]
-        found = dict(zip(new, self._chooser.choose(new), strict=True)) if new else {}
-        self._known.update({keys[form]: choice for form, choice in found.items() if isinstance(choice, Choice)})
-        return {form: found[form] if form in found else self._known[key] for form, key in keys.items()}
+    def _choices(self, asked: Iterable[tuple[int, str]]) -> dict[str, Choice | Failure]:
+        """A choice a form, from places (0: the candidate is A, 1: it is B) and forms.
+
+        What was said for a game serves the same game from the other side, once; the same game again is asked anew, so that
+        repeats show the judge's noise.
+        """
+        places: dict[str, set[int]] = {}
+        for place, form in asked:
+            places.setdefault(form, set()).add(place)
+        found: dict[str, Choice | Failure] = {}
+        for form, here in places.items():
+            for place in here:
+                choice = self._turned.pop((place, fingerprint(form)), None)
+                if choice is not None:
+                    found[form] = choice
+        new = [form for form in places if form not in found]
+        for form, said in zip(new, self._chooser.choose(new) if new else (), strict=True):
+            found[form] = said
+            if isinstance(said, Choice) and len(places[form]) == 1:
+                self._turned[1 - places[form].pop(), fingerprint(form)] = said
+        return found
 
     def _whole(self, games: Sequence[Game | Failure]) -> Scored | Failure:
         for game in games:

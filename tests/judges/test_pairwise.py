@@ -274,14 +274,26 @@ class TestFailures:
         ]
 
     def test_a_failed_order_is_asked_again(self, server):
-        """What failed is not remembered; the order that was judged is, and costs no further request."""
+        """What failed is not remembered: the next try asks for both orders."""
         server.default = lambda request: status(500) if shown(request)[0] == "3" else reply("A")
         judge = judge_at(server)
         assert judge.judge([case("2", "3")])[0].score is None
         asked = len(server.requests)
         server.default = says(better)
-        assert judge.judge([case("2", "3")])[0].score == 0.5  # A of the first order, A of the second
-        assert len(server.requests) == asked + 1
+        assert judge.judge([case("2", "3")])[0].score == 0.0
+        assert len(server.requests) == asked + 2
+
+    def test_the_same_game_again_is_asked_again(self, server):
+        """Only the game from the other side, and only once, is taken as said: repeats are new draws of a noisy judge."""
+        server.default = reply("A")
+        judge = judge_at(server)
+        for one, other in (("x", "y"), ("y", "x")):
+            judge.judge([case(one, other)])
+        asked = len(server.requests)
+        judge.judge([case("x", "y")])
+        assert len(server.requests) == asked + 2
+        judge.judge([case("x", "y")])
+        assert len(server.requests) == asked + 4
 
     def test_prose_is_no_verdict(self, server):
         """A reply that gives no word is unparsable."""
