@@ -167,7 +167,7 @@ class EndpointGrader:
             if tokens is not None:
                 self._endpoint.probe(turns, tokens, self._digits)
         except ModelError as error:
-            return _unreachable(error)
+            return unreachable(error)
         usable = tokens is not None and not (self._scale[1] > 9 and self._endpoint.joins_digits is False)
         self.mode = "topk" if usable or self._wanted == "topk" else "sampled"
         return self._from_tokens(tokens) if self.mode == "topk" else self._grade(turns)
@@ -180,7 +180,7 @@ class EndpointGrader:
                 turns, n=self._samples, temperature=1.0, max_new_tokens=REPLY_TOKENS
             )
         except ModelError as error:
-            return _unreachable(error)
+            return unreachable(error)
         return self._from_draws(replies)
 
     def _from_tokens(self, tokens: Sequence[ReplyToken] | None) -> Grade | Failure:
@@ -278,7 +278,8 @@ def _graded(mode: str, weights: Mapping[Any, float], *, mass: float) -> Grade:
     return mean, {"mode": mode, "distribution": distribution, "valid_mass": round(min(1.0, mass), 6)}
 
 
-def _unreachable(error: ModelError) -> Failure:
+def unreachable(error: ModelError) -> Failure:
+    """Why an endpoint's model could not be asked, by the endpoint's own kind of failure where it names one."""
     kind = error.kind if isinstance(error, EndpointError) else "judge_unreachable"
     return Failure(kind=kind, message=str(error))
 

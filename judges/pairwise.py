@@ -33,7 +33,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -51,8 +50,8 @@ from harness.records import (
 )
 from harness.suite.grammar import AnswersModel, OpenAIModel, PairwiseSpec
 from judges.forms import Parts, fill, prompt_text
-from judges.graders import MASS_FLOOR, REPLY_TOKENS, Endpoint, masses_along
-from judges.judging import Scored, judge_each
+from judges.graders import MASS_FLOOR, REPLY_TOKENS, Endpoint, masses_along, unreachable
+from judges.judging import Scored, ask_all, judge_each
 
 VERSION = 1
 WORDS = ("A", "B", "tie")
@@ -112,34 +111,40 @@ class ExactChoices:
 
 
 class EndpointChoices:
-    """What a reply could have said at an endpoint, or what replies say where it gives no logprobs."""
+    """What a reply could have said at an endpoint, or what replies say where it gives no logprobs.
+
+    The first form that is answered settles the mode; a later one that this mode cannot read is a failure.
+    """
 
     def __init__(self, endpoint: Endpoint, *, samples: int) -> None:
         self._endpoint = endpoint
         self._samples = samples
-        self._gives_logprobs = True
+        self.mode: Literal["topk", "sampled"] | None = None
         self.key = fingerprint([endpoint.sampler.key, samples])
 
     def choose(self, forms: Sequence[str]) -> list[Choice | Failure]:
-        """Asks for the first form alone, which finds out whether there are logprobs, then for the others at once."""
+        """Asks for one form at a time until one is answered, then for the others at once."""
         turns = [(Message(role="user", content=form),) for form in forms]
-        first = [self._one(form) for form in turns[:1]]
-        with ThreadPoolExecutor(max_workers=self._endpoint.workers) as pool:
-            return [*first, *pool.map(self._one, turns[1:])]
+        found: list[Choice | Failure] = []
+        while self.mode is None and len(found) < len(turns):
+            found.append(self._one(turns[len(found)]))
+        return [*found, *ask_all(self._one, turns[len(found) :], workers=self._endpoint.workers)]
 
     def _one(self, turns: tuple[Message, ...]) -> Choice | Failure:
         try:
-            if self._gives_logprobs:
+            if self.mode != "sampled":
                 tokens = self._endpoint.reply(turns)
+                if tokens is None and self.mode == "topk":
+                    return Failure(kind="no_logprobs", message="the endpoint gave no logprobs, as it did before")
+                self.mode = "sampled" if tokens is None else "topk"
                 if tokens is not None:
                     return self._from_tokens(tokens)
-                self._gives_logprobs = False  # remembered: one endpoint, one mode
             temperature = 0.0 if self._samples == 1 else 1.0
             replies = self._endpoint.sampler.sample(
                 turns, n=self._samples, temperature=temperature, max_new_tokens=REPLY_TOKENS
             )
         except ModelError as error:
-            return Failure(kind="judge_unreachable", message=str(error))
+            return unreachable(error)
         return self._from_replies(replies)
 
     def _from_tokens(self, tokens: Sequence[ReplyToken]) -> Choice | Failure:

@@ -269,7 +269,7 @@ class TestFailures:
         server.default = lambda request: status(500) if shown(request)[0] == "3" else reply(better(*shown(request)))
         found = judge_at(server).judge([case("2", "3", number=1), case("2", "1", number=2)])
         assert [(j.score, j.error.kind if j.error else None) for j in found] == [
-            (None, "judge_unreachable"),
+            (None, "server_error"),
             (1.0, None),
         ]
 
@@ -294,6 +294,16 @@ class TestFailures:
         assert len(server.requests) == asked + 2
         judge.judge([case("x", "y")])
         assert len(server.requests) == asked + 4
+
+    def test_one_judge_keeps_to_one_mode(self, server):
+        """An endpoint that stops giving logprobs is not read by another measure: those pairs are unscored."""
+        given = [reply("A", logprobs=[("A", math.log(0.9)), ("B", math.log(0.1))])] * 2
+        server.script = given
+        server.default = reply("A")
+        found = judge_at(server).judge([case("1", "2", number=1), case("1", "3", number=2), case("1", "4", number=3)])
+        modes = {j.evidence["mode"] for j in found if j.score is not None}
+        assert modes == {"topk"}
+        assert {j.error.kind for j in found if j.score is None} == {"no_logprobs"}
 
     def test_prose_is_no_verdict(self, server):
         """A reply that gives no word is unparsable."""
