@@ -416,8 +416,8 @@ class Calibration:
     """The first one is the headline."""
     made: str
     """ISO 8601, UTC."""
-    seen: Literal["", "unseen", "held out", "partly seen", "seen"] = ""
-    """Whether the judge was trained or fitted on the set: `held out` is other rows of a source it was trained on."""
+    seen: Literal["", "unseen", "held out", "fitted", "partly seen", "seen"] = ""
+    """Whether the judge was trained on the set. `held out`: on other rows of its source; `fitted`: only its few weights were."""
     record: Mapping[str, Any] = field(default_factory=dict)
     """How it was computed: `positive`, `cut`, `ties`, `interval`, `baselines`, where they apply."""
 
