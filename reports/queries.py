@@ -18,8 +18,9 @@ from harness.deciding.comparison import Flip, compare, estimate, flips, leaderbo
 from harness.deciding.preferences import run_preferences
 from harness.deciding.scores import Column, Scores, SplitScores
 from harness.errors import NothingEvaluatedError, UserError
-from harness.records import Answer, Comparison, Judgement, Metric, Run, Verdict
+from harness.records import Answer, Calibration, Comparison, Judgement, Metric, Run, Verdict
 from harness.store import Store
+from harness.store.calibrations import by_metric
 from reports.samples import snippet
 from reports.views import (
     Board,
@@ -109,7 +110,7 @@ def load_report(store: Store, run_ids: Sequence[str]) -> Report:
         slice_comparisons=made,
         flips=_all_flips(scores, metrics, candidates, baseline, {s.sample.id: s.sample.input for s in samples}),
         samples=samples,
-        judges=_judge_cards(run, metrics, judgements),
+        judges=_judge_cards(run, metrics, judgements, by_metric(run.judges, store.calibrations())),
         trainings=tuple(store.trainings(run.id)),
         history=_history(store, runs, metrics) if len(runs) > 1 else (),
     )
@@ -409,7 +410,12 @@ def _worst_change(
 # --------------------------------------------------------------------------------------------------- judges and history
 
 
-def _judge_cards(run: Run, metrics: Sequence[Metric], judgements: Sequence[Judgement]) -> tuple[JudgeCard, ...]:
+def _judge_cards(
+    run: Run,
+    metrics: Sequence[Metric],
+    judgements: Sequence[Judgement],
+    calibrations: Mapping[str, tuple[Calibration, ...]],
+) -> tuple[JudgeCard, ...]:
     scored: Counter[str] = Counter()
     errors: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for judgement in judgements:
@@ -418,11 +424,20 @@ def _judge_cards(run: Run, metrics: Sequence[Metric], judgements: Sequence[Judge
         else:
             errors[judgement.metric][judgement.error.kind] += 1
     return tuple(
-        _judge_card(run, metric, scored[metric.name], dict(errors[metric.name].most_common())) for metric in metrics
+        _judge_card(
+            run,
+            metric,
+            scored[metric.name],
+            dict(errors[metric.name].most_common()),
+            calibrations.get(metric.name, ()),
+        )
+        for metric in metrics
     )
 
 
-def _judge_card(run: Run, metric: Metric, scored: int, errors: Mapping[str, int]) -> JudgeCard:
+def _judge_card(
+    run: Run, metric: Metric, scored: int, errors: Mapping[str, int], calibrations: tuple[Calibration, ...]
+) -> JudgeCard:
     described = run.record.get("judges")
     own = described.get(metric.name) if isinstance(described, Mapping) else None
     facts = own if isinstance(own, Mapping) and own else _suite_part(run, "judges", metric.name)
@@ -437,6 +452,7 @@ def _judge_card(run: Run, metric: Metric, scored: int, errors: Mapping[str, int]
         scored=scored,
         unscored=sum(errors.values()),
         errors=errors,
+        calibrations=calibrations,
     )
 
 

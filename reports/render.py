@@ -26,9 +26,9 @@ from markupsafe import Markup
 from harness.deciding.gate import run_exit_status, worst_outcome
 from harness.deciding.preferences import Preferences
 from harness.deciding.surfaces.preferences import bias_sentence, elo_text
-from harness.deciding.wording import number
+from harness.deciding.wording import figure_name, figure_text, number, trust_text
 from harness.errors import UserError
-from harness.records import Metric, Training, Verdict
+from harness.records import Calibration, Figure, Metric, Training, Verdict
 from harness.store import Store
 from reports import charts
 from reports.queries import CONFIDENCE, SLICE_VALUES, leaning, load_report
@@ -178,6 +178,9 @@ def _environment() -> Environment:
         percent=percent,
         when=when,
         plain=plain,
+        trust=trust_text,
+        figure_name=figure_name,
+        agreement=agreement,
     )
     environment.globals.update(
         OUTCOME_WORDS=OUTCOME_WORDS,
@@ -197,6 +200,9 @@ def _environment() -> Environment:
         losses=losses,
         loss_domain=loss_domain,
         reason=reason,
+        figure_of=figure_of,
+        best_baseline=best_baseline,
+        agreement_domain=agreement_domain,
         is_mapping=lambda value: isinstance(value, Mapping),
         is_list=lambda value: isinstance(value, list | tuple),
     )
@@ -294,6 +300,22 @@ def reason(verdict: Verdict) -> str:
     return next(finding.message for finding in verdict.findings if finding.outcome == verdict.outcome)
 
 
+def agreement(figure: Figure | None) -> str:
+    """A figure of agreement with its interval."""
+    return "–" if figure is None else figure_text(figure).replace("-", "−") if figure.value is not None else "–"
+
+
+def figure_of(card: Calibration, name: str) -> Figure | None:
+    """A figure of a card, or None."""
+    return next((figure for figure in card.figures if figure.name == name), None)
+
+
+def best_baseline(card: Calibration) -> tuple[str, float] | None:
+    """What does best without a judge on the card's rows, by the headline's figure."""
+    found = card.record.get("baselines")
+    return max(found.items(), key=lambda item: item[1]) if isinstance(found, Mapping) and found else None
+
+
 # ------------------------------------------------------------------------------------------------------- axes of charts
 
 
@@ -331,6 +353,14 @@ def elo_domain(preferences: Preferences) -> charts.Point:
         if value is not None
     ]
     return charts.padded(found, include=(0.0,))
+
+
+def agreement_domain(cards: Sequence[Calibration]) -> charts.Point:
+    """One axis for the headlines of a judge's cards."""
+    return charts.padded(
+        value for card in cards for value in (card.headline.value, card.headline.low, card.headline.high)
+        if value is not None
+    )  # fmt: skip
 
 
 def slice_domain(table: SliceTable) -> charts.Point:

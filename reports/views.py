@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.deciding.preferences import Preferences
-from harness.records import Answer, Comparison, Estimate, Judgement, Metric, Run, Sample, Training, Verdict
+from harness.records import Answer, Calibration, Comparison, Estimate, Judgement, Metric, Run, Sample, Training, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +146,8 @@ class JudgeCard:
     unscored: int
     errors: Mapping[str, int]
     """Unscored judgements by kind of error."""
+    calibrations: tuple[Calibration, ...]
+    """Its agreement with human labels, one card a set; empty where nobody has looked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,9 +35,10 @@ def close_run(
     from harness.deciding.gate import decide_all, run_exit_status
     from harness.deciding.preferences import run_preferences
     from harness.deciding.scores import Scores
-    from harness.deciding.surfaces import leaderboard_tables, preference_tables, to_terminal
+    from harness.deciding.surfaces import leaderboard_tables, preference_tables, to_terminal, trust_note
     from harness.errors import NothingEvaluatedError
     from harness.store import Store
+    from harness.store.calibrations import by_metric
 
     run = evaluation.run
     with Store.open(home) as store:
@@ -56,9 +57,11 @@ def close_run(
 
             write_report(store, [run.id], report)
         preferred = run_preferences(store, run)
+        calibrations = by_metric(run.judges, store.calibrations())
         answers = store.answers(run.id) if run.status != "complete" else []
         judgements = store.judgements(run.id) if run.status != "complete" else []
     console.print(leaderboard_tables(leaderboard(scores, run.metrics, list(run.candidates)), run.metrics))
+    console.print(trust_note(calibrations))
     if preferred:
         console.print(preference_tables(preferred))
     if verdicts:

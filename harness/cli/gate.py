@@ -51,9 +51,10 @@ def gate(
     from harness.deciding.comparison import leaderboard
     from harness.deciding.gate import decide_all, worst_exit_status
     from harness.deciding.sides import latest_run
-    from harness.deciding.surfaces import leaderboard_tables, to_terminal
+    from harness.deciding.surfaces import leaderboard_tables, to_terminal, trust_note
     from harness.errors import UserError
     from harness.store import Home, Store
+    from harness.store.calibrations import by_metric
     from harness.suite import load_suite
 
     console = Console()
@@ -66,6 +67,7 @@ def gate(
     with Store.open(Home(home), read_only=True) as store:
         found = latest_run(store, loaded.suite.suite, run)
         scores, against = gated_scores(store, found, loaded.suite, candidate, baseline or rules.baseline)
+        calibrations = by_metric(found.judges, store.calibrations())
     if found.suite_sha != loaded.sha:
         console.print(f"note: the suite has changed since run {found.id}; these are its present rules", style="yellow")
     verdicts = decide_all(
@@ -78,6 +80,7 @@ def gate(
         inconclusive=inconclusive.value,
     )
     console.print(leaderboard_tables(leaderboard(scores, found.metrics), found.metrics))
+    console.print(trust_note(calibrations))
     console.print(to_terminal(verdicts))
     write_surfaces(verdicts, json=json, junit=junit, summary=summary)
     raise typer.Exit(worst_exit_status(verdicts))

@@ -12,9 +12,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from chromium import Chromium, find_chromium
-from fake_run import fake_run
+from fake_run import fake_calibrations, fake_run
 
 from harness.store import Home, Store
+from harness.store.calibrations import write_calibration
 from reports.render import write_report
 
 
@@ -30,6 +31,8 @@ def home(fake, tmp_path_factory):
     home = Home(tmp_path_factory.mktemp("home"))
     with Store.open(home) as store:
         fake.write(store)
+    for card in fake_calibrations(fake.run):
+        write_calibration(home, card)
     return home
 
 

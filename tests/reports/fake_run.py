@@ -16,8 +16,10 @@ from harness.deciding.gate import decide_all
 from harness.deciding.scores import Scores
 from harness.records import (
     Answer,
+    Calibration,
     Completion,
     Failure,
+    Figure,
     Judgement,
     Message,
     Metric,
@@ -133,6 +135,42 @@ def fake_run(
     trainings = tuple(_training(c, rng, texts[0]) for c in ("lora_r16", "spoilt"))
     return FakeRun(
         run=run, samples=samples, answers=answers, judgements=judgements, trainings=trainings, verdicts=verdicts
+    )
+
+
+def fake_calibrations(run: Run, *, hostile: Sequence[str] = ()) -> list[Calibration]:
+    """Two cards of the judge of correctness, one of toxicity; the others have none."""
+    named = hostile[0] if hostile else None
+    return [
+        _calibration(run, "correctness", named or "our own labels", 0.912, seen=""),
+        _calibration(
+            run, "correctness", named or "evouna_nq", 0.871, seen="held out", baselines={named or "token F1": 0.9}
+        ),
+        _calibration(run, "toxicity", named or "davidson", 0.954, seen="partly seen", baselines={"majority": 0.5}),
+    ]
+
+
+def _calibration(
+    run: Run, metric: str, labels: str, area: float, *, seen: Any, baselines: Mapping[str, float] | None = None
+) -> Calibration:
+    return Calibration(
+        judge=metric,
+        fingerprint=run.judges[metric],
+        labels=labels,
+        labels_sha=fingerprint([metric, labels, area]),
+        task="binary",
+        n=600,
+        unscored=3,
+        clusters=120,
+        figures=(
+            Figure(name="auroc", value=area, low=area - 0.02, high=area + 0.02),
+            Figure(name="best_threshold", value=0.42, low=0.31, high=0.5),
+            Figure(name="balanced_accuracy_at_best", value=0.81, low=0.78, high=0.84),
+            Figure(name="expected_calibration_error", value=0.061, low=0.04, high=0.09),
+        ),
+        made=f"2026-03-14T09:15:{1000 * area % 60:02.0f}+00:00",
+        seen=seen,
+        record={"positive": "positive: 1", "baselines": baselines or {}, "interval": "BCa bootstrap"},
     )
 
 

@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 
 import lxml.html
 import pytest
-from fake_run import CANDIDATES, METRICS, fake_run
+from fake_run import CANDIDATES, METRICS, fake_calibrations, fake_run
 from payloads import PAYLOADS
 
 from harness.cli.report import report
@@ -21,6 +21,7 @@ from harness.deciding.gate import worst_exit_status
 from harness.deciding.scores import Scores
 from harness.errors import NothingEvaluatedError, UserError
 from harness.store import Home, Store
+from harness.store.calibrations import write_calibration
 from reports.queries import load_report
 from reports.render import STATIC_SAMPLES, content_hash, render, write_report
 from reports.samples import CHUNK, MAX_TEXT, pack, snippet
@@ -136,8 +137,36 @@ def test_judges_and_making_name_what_reproduction_needs(page, fake):
     ):
         assert needle in shown
     assert len(page.xpath("//article[contains(@class, 'training')]//svg[@role='img']")) == len(fake.trainings)
-    badges = page.get_element_by_id("judges").xpath(".//td/span[contains(@class, 'outcome')]/text()")
-    assert badges == ["not calibrated"] * len(METRICS)
+
+
+def test_every_score_stands_beside_its_judges_calibration(page):
+    """A judge with cards shows set, n, figure and interval, and what does better without it; one without says so, in the
+    judges' part and in the head of its column of the leaderboard.
+    """
+    judges = page.get_element_by_id("judges")
+    badges = judges.xpath(".//td/span[contains(@class, 'outcome')]/text()")
+    calibrated = {"correctness", "toxicity"}
+    assert badges == ["calibrated" if m.name in calibrated else "not calibrated" for m in METRICS]
+    rows = [text(row) for row in judges.xpath(".//table[contains(@class, 'calibrations')]/tbody/tr")]
+    assert [row.split()[0] for row in rows] == ["correctness", "correctness", "toxicity"]
+    nq = next(row for row in rows if "evouna_nq" in row)
+    for needle in (
+        "held out",
+        "600",
+        "3 unscored",
+        "120 clusters",
+        "0.871",
+        "AUROC",
+        "0.851 to 0.891",
+        "0.900",
+        "better than",
+    ):
+        assert needle in nq
+    assert "partly seen in training" in rows[2]
+    heads = [text(head) for head in page.xpath("//table[contains(@class, 'board')]/thead/tr/th")[1 : len(METRICS) + 1]]
+    assert "AUROC 0.871 to 0.912 on 2 sets" in heads[0]
+    assert "AUROC 0.954 (0.934 to 0.974) on davidson, n 600, 3 unscored" in heads[3]
+    assert [("not calibrated" in head) for head in heads] == [m.name not in calibrated for m in METRICS]
 
 
 def test_first_samples_are_readable_without_script(page, fake):
@@ -243,8 +272,11 @@ def tags(page):
 
 def hostile_page(tmp_path, name, payload):
     """The page of a small run in which every text is the payload."""
-    with Store.open(Home(tmp_path / name)) as store:
-        fake_run(3, hostile=[payload]).write(store)
+    home, fake = Home(tmp_path / name), fake_run(3, hostile=[payload])
+    for card in fake_calibrations(fake.run, hostile=[payload]):
+        write_calibration(home, card)
+    with Store.open(home) as store:
+        fake.write(store)
         return render(load_report(store, ["latest"]))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from harness.deciding.surfaces.machine import to_dict, to_json, to_junit
 from harness.deciding.surfaces.markdown import to_markdown
 from harness.deciding.surfaces.preferences import duel_sentence, preference_tables
-from harness.deciding.surfaces.terminal import comparison_table, flip_table, leaderboard_tables, to_terminal
+from harness.deciding.surfaces.terminal import comparison_table, flip_table, leaderboard_tables, to_terminal, trust_note
 
 __all__ = [
     "comparison_table",
@@ -23,4 +23,5 @@ __all__ = [
     "to_junit",
     "to_markdown",
     "to_terminal",
+    "trust_note",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -14,8 +14,8 @@ from rich.text import Text
 from harness.deciding.comparison import Flip, LeaderboardRow, sign
 from harness.deciding.gate import worst_verdict
 from harness.deciding.surfaces.text import bounds_text, estimate_text, headline, plain, subject
-from harness.deciding.wording import number, signed
-from harness.records import Comparison, Estimate, Finding, Metric, Outcome, Verdict
+from harness.deciding.wording import number, signed, trust_text
+from harness.records import Calibration, Comparison, Estimate, Finding, Metric, Outcome, Verdict
 
 STYLES: dict[Outcome, str] = {
     "pass": "bold green",
@@ -60,6 +60,14 @@ class _Leaderboard:
                 yield _leaderboard(rows, group, counts=counts)
             confidence = next((e.confidence for row in rows for e in row.estimates.values()), 0.95)
             yield Text(f"± is the longer side of the {100 * confidence:g} % interval", "dim")
+
+
+def trust_note(calibrations: Mapping[str, Sequence[Calibration]]) -> RenderableType:
+    """What is known of each metric's judge, in a paragraph: `calibrations` maps metrics to the cards of their judges."""
+    known = [f"{plain(name)} {plain(trust_text(cards))}" for name, cards in calibrations.items() if cards]
+    unknown = [plain(name) for name, cards in calibrations.items() if not cards]
+    parts = known + ([f"not calibrated: {', '.join(unknown)}"] if unknown else [])
+    return Text(f"judges against people: {' · '.join(parts)}", "dim")
 
 
 def comparison_table(comparisons: Sequence[Comparison], metrics: Sequence[Metric]) -> RenderableType:

@@ -13,8 +13,16 @@ from rich.console import Console
 from harness.deciding import gate
 from harness.deciding.comparison import leaderboard
 from harness.deciding.scores import Scores
-from harness.deciding.surfaces import leaderboard_tables, to_dict, to_json, to_junit, to_markdown, to_terminal
-from harness.records import Finding, Verdict
+from harness.deciding.surfaces import (
+    leaderboard_tables,
+    to_dict,
+    to_json,
+    to_junit,
+    to_markdown,
+    to_terminal,
+    trust_note,
+)
+from harness.records import Calibration, Figure, Finding, Verdict
 
 HOSTILE = [
     "<script>alert(1)</script>", "a|b", "`x`", "@octocat", "]]>", "\x1b[31mred\x1b[0m", "\x00\x08", "\ud800", "&amp;",
@@ -178,3 +186,33 @@ def test_the_leaderboard_shows_each_mean_with_n_and_unscored(make_run, make_rows
     assert lora.split()[1:3] == ["1.000", "±0.116"]
     for counts in ("n 40, 0 unscored", "n 30, 10 unscored"):
         assert counts in text
+
+
+def card(name, labels, value, seen=""):
+    """A calibration card of one figure."""
+    return Calibration(
+        judge="j", fingerprint="f", labels=labels, labels_sha=labels, task="binary", n=600, unscored=0, clusters=None,
+        figures=(Figure(name=name, value=value, low=value - 0.02, high=value + 0.02),), made="", seen=seen,
+    )  # fmt: skip
+
+
+def test_the_note_says_how_far_each_judge_is_trusted():
+    """One card in full, several as a range by figure, rows of the training left out where there are others, none as none."""
+    note = shown(
+        trust_note(
+            {
+                "one": [card("auroc", "nq", 0.871)],
+                "two": [card("auroc", "a", 0.7), card("auroc", "b", 0.9), card("spearman", "c", 0.5),
+                        card("auroc", "d", 0.99, "seen")],
+                "seen": [card("auroc", "d", 0.99, "seen")],
+                "rouge": [], "\x1b[31m": [],
+            }
+        ),
+        width=400,
+    )  # fmt: skip
+    assert note.split(" · ") == [
+        "judges against people: one AUROC 0.871 (0.851 to 0.891) on nq, n 600",
+        "two AUROC 0.700 to 0.900 on 2 sets, Spearman 0.500 on 1 set",
+        "seen AUROC 0.990 (0.970 to 1.010) on d, n 600",
+        "not calibrated: rouge, [31m\n",
+    ]
