@@ -14,6 +14,7 @@ from harness.suite.grammar import (
     AnyJudgeSpec,
     ChoiceSpec,
     ClassificationSpec,
+    ContextRelevanceSpec,
     CorrectnessSpec,
     CustomSpec,
     EntailmentSpec,
@@ -25,6 +26,7 @@ from harness.suite.grammar import (
     PerplexitySpec,
     RegexSpec,
     RelevancySpec,
+    RetrievalSpec,
     ToxicitySpec,
 )
 from judges.graders import Endpoint
@@ -69,6 +71,14 @@ class JudgeBuilder:
                 from judges.hallucination import HallucinationJudge
 
                 return HallucinationJudge(name, self._entailer(spec.model), samples=spec.samples)
+            case ContextRelevanceSpec():
+                from judges.retrieval import ContextRelevanceJudge
+
+                return ContextRelevanceJudge(name, self._models.embedder(spec.model))
+            case RetrievalSpec():
+                from judges.retrieval import GroundingJudge
+
+                return GroundingJudge(name, spec.kind, self._entailer(spec.model))
             case RelevancySpec():
                 from judges.relevancy import RelevancyJudge
 

@@ -1,12 +1,18 @@
 """Hallucination: the share of the answer that has no ground, lower is better.
 
-With a context: the mean over the answer's sentences of 1 - P(entailment by the context), i.e. unsupported or contradicted; the
-contradicted part stands apart in the evidence. With a reference only: the mean of P(contradiction by the reference), since a
-reference need not say all that is true. With neither, but further sampled answers: the mean over sentences and samples of
-P(contradiction) / (P(entailment) + P(contradiction)), after SelfCheckGPT-NLI (Manakul et al. 2023, section 5.4).
-An empty answer claims nothing and scores 0, labelled `empty`.
+With a *context*: P(ungrounded), made of each claim's entailment and contradiction by the context and of the words, names and
+numbers that the context lacks, by fitted weights; what a claim is (questions, courtesies and first-person chit-chat are none),
+the features and the aggregation are defined in `judges.grounding`, and the evidence shows each contribution. The share of
+contradicted claims stands apart in the evidence. Several passages are one context: a claim may rest on two of them.
+With a *reference* only: how far the claims are contradicted, since a reference need not say all that is true: half the mean and
+half the largest P(contradiction by the reference) of the claims; of several references the kindest counts.
+With neither, but further *sampled answers*: the mean over sentences and samples of P(contradiction) / (P(entailment) +
+P(contradiction)), after SelfCheckGPT-NLI (Manakul et al. 2023, section 5.4).
+An answer without a claim hallucinates nothing: 0, labelled `empty` (blank), `refusal` (it only evades, "I don't know") or
+`no claims`. Other labels: grounded (below 0.5), contradicted (some claim is), unsupported.
 
-Judged well: a named drug or number that the context contradicts in words. Judged ill: claims that need arithmetic.
+Judged well: a name, number or fact that the context lacks; a claim that the context says in other words. Judged ill: claims that
+need arithmetic or several passages, and a number that stands in the context beside something else.
 """
 
 from __future__ import annotations
@@ -15,11 +21,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.records import Case, Failure, Judgement, Metric, Needs, Sample, fingerprint
+from judges.grounding import claims_of, ground, is_evasion
 from judges.judging import Scored, judge_each
-from judges.nli import Entailer, Entailment
+from judges.nli import WINDOW, Entailer, Entailment
 from judges.sentences import split_sentences
+from judges.weights import read_weights
 
-VERSION = 1
+VERSION = 2
 
 
 class HallucinationJudge:
@@ -36,61 +44,90 @@ class HallucinationJudge:
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint(["hallucination", VERSION, self._entailer.key])
+        weights = read_weights("hallucination", "context")
+        return fingerprint(["hallucination", VERSION, self._entailer.key, weights.key])
 
     def judge(self, cases: Sequence[Case]) -> list[Judgement]:
         return judge_each(cases, self.metric.name, needs=("answer",), empty=(0.0, "empty", {}), score=self._score)
 
     def _score(self, cases: list[Case]) -> list[Scored | Failure]:
-        plans = [_plan(case) for case in cases]
-        flat = [
-            (p, s) for case, (_, premises) in zip(cases, plans, strict=True) for s in _sentences(case) for p in premises
+        by_context = [case for case in cases if case.contexts]
+        grounded = iter(by_grounds(self._entailer, [(case, case.contexts) for case in by_context]))
+        others = [case for case in cases if not case.contexts]
+        contradicted = iter(self._by_contradiction(others))
+        return [next(grounded) if case.contexts else next(contradicted) for case in cases]
+
+    def _by_contradiction(self, cases: list[Case]) -> list[Scored | Failure]:
+        claims = [_claims(self._entailer, case) for case in cases]
+        asked = [
+            (premise, claim)
+            for case, found in zip(cases, claims, strict=True)
+            for claim in found
+            for premise in case.references or case.samples
         ]
-        results = iter(self._entailer.entail(flat))
+        results = iter(self._entailer.entail(asked, window=WINDOW))
         scored: list[Scored | Failure] = []
-        for case, (basis, premises) in zip(cases, plans, strict=True):
+        for case, found in zip(cases, claims, strict=True):
+            premises = case.references or case.samples
             if not premises:
                 message = "the judge needs a context, a reference or sampled answers, and the case has none"
                 scored.append(Failure(kind="missing_input", message=message))
-                continue
-            rows = [(sentence, [next(results) for _ in premises]) for sentence in _sentences(case)]
-            scored.append(_aggregate(basis, rows))
+            elif not found:
+                scored.append(no_claims(case.answer or ""))
+            else:
+                rows = [(claim, [next(results) for _ in premises]) for claim in found]
+                scored.append(_against_references(rows) if case.references else _among_samples(rows))
         return scored
 
 
-def _sentences(case: Case) -> list[str]:
-    return split_sentences(case.answer or "")
+def by_grounds(entailer: Entailer, cases: Sequence[tuple[Case, tuple[str, ...]]]) -> list[Scored | Failure]:
+    """How far each case's answer is ungrounded in the passages beside it."""
+    texts = [(case.answer or "", "\n".join(passages), case.input or "") for case, passages in cases]
+    scored: list[Scored | Failure] = []
+    for (case, _), found in zip(cases, ground(entailer, texts), strict=True):
+        if found is None:
+            scored.append(no_claims(case.answer or ""))
+            continue
+        score = found.probability
+        label = "grounded" if score < 0.5 else "contradicted" if found.contradicted else "unsupported"
+        rows = [{"sentence": claim, **_opinion(result)} for claim, result in found.claims]
+        contradicted = round(found.contradicted, 6)
+        evidence = {"basis": "context", "contradicted": contradicted, **found.evidence, "sentences": rows}
+        scored.append((score, label, evidence))
+    return scored
 
 
-def _plan(case: Case) -> tuple[str, tuple[str, ...]]:
-    """What the answer is held against. Passages are joined: a claim may rest on two of them."""
-    if case.contexts:
-        return "context", ("\n".join(case.contexts),)
-    if case.references:
-        return "reference", case.references
-    return "samples", case.samples
+def no_claims(answer: str) -> Scored:
+    """What an answer that claims nothing gets."""
+    evades = all(is_evasion(sentence) for sentence in split_sentences(answer))
+    return 0.0, "refusal" if evades else "no claims", {}
 
 
-def _aggregate(basis: str, rows: list[tuple[str, list[Entailment]]]) -> Scored:
+def _claims(entailer: Entailer, case: Case) -> list[str]:
+    return claims_of(entailer.claims(case.answer or ""), case.input or "")
+
+
+def _against_references(rows: list[tuple[str, list[Entailment]]]) -> Scored:
+    kindest = [(claim, min(results, key=lambda result: result.contradiction)) for claim, results in rows]
+    values = [result.contradiction for _, result in kindest]
+    contradicted = sum(result.label == "contradiction" for _, result in kindest) / len(kindest)
+    score = (sum(values) / len(values) + max(values)) / 2
+    sentences = [{"sentence": claim, **_opinion(result)} for claim, result in kindest]
+    label = "grounded" if score < 0.5 else "contradicted"
+    return score, label, {"basis": "reference", "contradicted": round(contradicted, 6), "sentences": sentences}
+
+
+def _among_samples(rows: list[tuple[str, list[Entailment]]]) -> Scored:
     sentences: list[dict[str, Any]] = []
-    for sentence, results in rows:
-        value, decisive = _ungrounded(basis, results)
-        sentences.append(
-            {"sentence": sentence, "score": round(value, 6), "label": decisive.label, **decisive.evidence(),
-             "premise": decisive.window}
-        )  # fmt: skip
+    for claim, results in rows:
+        rates = [r.contradiction / max(r.contradiction + r.entailment, 1e-12) for r in results]
+        decisive = max(results, key=lambda result: result.contradiction)
+        sentences.append({"sentence": claim, "score": sum(rates) / len(rates), **_opinion(decisive)})
     score = sum(row["score"] for row in sentences) / len(sentences)
     contradicted = sum(row["label"] == "contradiction" for row in sentences) / len(sentences)
-    label = "contradicted" if contradicted else "grounded" if score < 0.5 else "unsupported"
-    return score, label, {"basis": basis, "contradicted": round(contradicted, 6), "sentences": sentences}
+    label = "grounded" if score < 0.5 else "contradicted"
+    return score, label, {"basis": "samples", "contradicted": round(contradicted, 6), "sentences": sentences}
 
 
-def _ungrounded(basis: str, results: list[Entailment]) -> tuple[float, Entailment]:
-    """How ungrounded one sentence is, and the premise that decides it. Several references: the kindest counts."""
-    if basis == "context":
-        return 1.0 - results[0].entailment, results[0]
-    if basis == "reference":
-        kindest = min(results, key=lambda result: result.contradiction)
-        return kindest.contradiction, kindest
-    rates = [r.contradiction / max(r.contradiction + r.entailment, 1e-12) for r in results]
-    return sum(rates) / len(rates), max(results, key=lambda result: result.contradiction)
+def _opinion(result: Entailment) -> dict[str, Any]:
+    return {"label": result.label, **result.evidence(), "premise": result.window}

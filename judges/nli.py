@@ -1,7 +1,9 @@
 """Entailment between texts of any length: what correctness, hallucination and entailment have in common.
 
 A premise longer than the model reads is cut into overlapping windows of whole sentences and every window is asked, so
-evidence is found wherever it stands; nothing is truncated in silence. Each pair is computed once per process, whoever asks.
+evidence is found wherever it stands; nothing is truncated in silence. Judges that look for evidence cut at `WINDOW` tokens, the
+pair itself (entailment) only where the model ends. Windows of one premise are shared by all its hypotheses. Each pair is
+computed once per process, whoever asks.
 """
 
 from __future__ import annotations
@@ -14,6 +16,10 @@ from judges.sentences import split_sentences
 
 SPECIAL_TOKENS = 4
 """Room for [CLS] and two [SEP], and RoBERTa's doubled separator."""
+WINDOW = 160
+"""Tokens of a premise window where a judge looks for evidence: small NLI models read short premises best."""
+CLAIM = 96
+"""Tokens of a hypothesis: a longer sentence is cut by words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +56,13 @@ class Entailer:
     def key(self) -> str:
         return self._classifier.key
 
-    def entail(self, pairs: Sequence[tuple[str, str]]) -> list[Entailment]:
+    def entail(self, pairs: Sequence[tuple[str, str]], *, window: int | None = None) -> list[Entailment]:
         """One result a (premise, hypothesis) pair. Over several windows: the decisive one (see `_decisive`).
 
-        Raises ValueError when a hypothesis alone is longer than the model reads.
+        A premise of more than `window` tokens is cut; left out, only one longer than the model reads. Raises ValueError
+        when a hypothesis alone is longer than the model reads.
         """
-        windows = self._windows(pairs)
+        windows = self._windows(pairs, window or self._classifier.max_tokens)
         wanted = [
             (window, hypothesis) for (_, hypothesis), parts in zip(pairs, windows, strict=True) for window in parts
         ]
@@ -72,7 +79,22 @@ class Entailer:
         neutral = by_label.get("neutral", 0.0) + by_label.get("not_entailment", 0.0)
         return by_label["entailment"], neutral, by_label.get("contradiction", 0.0)
 
-    def _windows(self, pairs: Sequence[tuple[str, str]]) -> list[list[str]]:
+    def claims(self, text: str) -> list[str]:
+        """The sentences of a text, in order; one of more than `CLAIM` tokens in pieces of whole words."""
+        pieces: list[str] = []
+        for sentence, size in self._counted(split_sentences(text)):
+            pieces += [sentence] if size <= self._claim else self._by_words(sentence, size, self._claim)
+        return pieces
+
+    def fits(self, text: str) -> bool:
+        """Whether a text is short enough to be one hypothesis."""
+        return self._classifier.count_tokens([text])[0] <= self._claim
+
+    @property
+    def _claim(self) -> int:
+        return min(CLAIM, self._classifier.max_tokens // 2)
+
+    def _windows(self, pairs: Sequence[tuple[str, str]], limit: int) -> list[list[str]]:
         texts = list(dict.fromkeys(text for pair in pairs for text in pair))
         tokens = dict(zip(texts, self._classifier.count_tokens(texts), strict=True))
         cut: dict[tuple[str, int], list[str]] = {}
@@ -84,10 +106,11 @@ class Entailer:
                     f"a sentence of {tokens[hypothesis]} tokens leaves no room for its premise"
                     f" (the model reads {self._classifier.max_tokens})"
                 )
+            room = min(room, limit)
             if tokens[premise] <= room:
                 result.append([premise])
                 continue
-            room -= room % 64 if room > 128 else 0  # few distinct sizes, so that windows of one premise are shared
+            room -= room % 64 if room > 192 else 0  # few distinct sizes, so that windows of one premise are shared
             if (premise, room) not in cut:
                 cut[premise, room] = self._cut(premise, room)
             result.append(cut[premise, room])
@@ -96,14 +119,9 @@ class Entailer:
     def _cut(self, premise: str, room: int) -> list[str]:
         """Windows of whole sentences, each starting halfway into the one before; a giant sentence is cut by words."""
         units: list[str] = []
-        for sentence, size in _counted(self._classifier, split_sentences(premise)):
-            if size <= room:
-                units.append(sentence)
-                continue
-            words = sentence.split()
-            step = max(1, len(words) * room // (2 * size))
-            units += [" ".join(words[i : i + step]) for i in range(0, len(words), step)]
-        sized = _counted(self._classifier, units)
+        for sentence, size in self._counted(split_sentences(premise)):
+            units += [sentence] if size <= room else self._by_words(sentence, size, room // 2)
+        sized = self._counted(units)
         windows, start = [], 0
         while start < len(sized):
             end, total = start, 0
@@ -116,9 +134,23 @@ class Entailer:
             start += max(1, (end - start) // 2)
         return windows
 
+    def _counted(self, texts: list[str]) -> list[tuple[str, int]]:
+        return list(zip(texts, self._classifier.count_tokens(texts), strict=True))
 
-def _counted(classifier: PairClassifier, texts: list[str]) -> list[tuple[str, int]]:
-    return list(zip(texts, classifier.count_tokens(texts), strict=True))
+    def _by_words(self, text: str, size: int, room: int) -> list[str]:
+        """Pieces of at most `room` tokens, cut between words; a giant word (or a script without spaces) between letters."""
+        words = text.split()
+        if len(words) > 1:
+            step = max(1, len(words) * room // size)
+            pieces = [" ".join(words[i : i + step]) for i in range(0, len(words), step)]
+        else:
+            half = (len(text) + 1) // 2
+            pieces = [text[:half], text[half:]]
+        return [
+            part
+            for piece, count in self._counted(pieces)
+            for part in ([piece] if count <= room or len(piece) < 2 else self._by_words(piece, count, room))
+        ]
 
 
 def _decisive(rows: list[tuple[str, tuple[float, float, float]]]) -> Entailment:

@@ -405,6 +405,20 @@ class HallucinationSpec(JudgeSpec):
     """Further answers drawn of the candidate, and held against its answer, where a sample has neither context nor reference."""
 
 
+class ContextRelevanceSpec(JudgeSpec):
+    """How much of what the candidate retrieved addresses the input."""
+
+    kind: Literal["context_relevance"] = "context_relevance"
+    model: str = "embedded:minilm"
+
+
+class RetrievalSpec(JudgeSpec):
+    """context_recall: is the reference supported by what was retrieved? faithfulness: is the answer?"""
+
+    kind: Literal["context_recall", "faithfulness"]
+    model: str = "embedded:nli"
+
+
 class RelevancySpec(JudgeSpec):
     """How well the answer addresses the input."""
 
@@ -576,6 +590,8 @@ def _judge_kind(value: Any) -> str | None:
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
     if kind == "macro_f1":
         return "classification"
+    if kind in ("context_recall", "faithfulness"):
+        return "retrieval"
     return "overlap" if kind in ("rouge", "bleu", "chrf", "exact_match", "token_f1") else kind
 
 
@@ -583,6 +599,8 @@ AnyJudgeSpec = Annotated[
     Annotated[EntailmentSpec, Tag("entailment")]
     | Annotated[CorrectnessSpec, Tag("correctness")]
     | Annotated[HallucinationSpec, Tag("hallucination")]
+    | Annotated[ContextRelevanceSpec, Tag("context_relevance")]
+    | Annotated[RetrievalSpec, Tag("retrieval")]
     | Annotated[RelevancySpec, Tag("relevancy")]
     | Annotated[ToxicitySpec, Tag("toxicity")]
     | Annotated[GEvalSpec, Tag("geval")]
@@ -599,7 +617,8 @@ AnyJudgeSpec = Annotated[
 """A judge is named by its key; `kind` may be left out where the key is itself a kind (the loader fills it in)."""
 
 JUDGE_KINDS = (
-    "entailment", "correctness", "hallucination", "relevancy", "toxicity", "geval", "pairwise",
+    "entailment", "correctness", "hallucination", "context_relevance", "context_recall", "faithfulness",
+    "relevancy", "toxicity", "geval", "pairwise",
     "rouge", "bleu", "chrf", "exact_match", "token_f1", "regex", "json_schema",
     "perplexity", "mcq", "classification", "macro_f1", "custom",
 )  # fmt: skip
