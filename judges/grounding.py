@@ -1,16 +1,6 @@
 """Is a text grounded in a context? What hallucination, faithfulness and context recall have in common.
 
-A text is cut into sentences. No claims are: *questions* (they end in a question mark), *courtesies* (greetings, thanks,
-apologies, "Yes", "I see": no content word beside such words) and *first-person chit-chat* (I or we with a verb of feeling or
-opinion, "I love gardening too"). All other sentences are claims, and of each the NLI model is asked whether the context, in
-windows of at most 160 tokens, entails or contradicts it. An answer without such claims is taken at its word: its sentences
-are claims as far as they bring in a content word that neither context nor input holds ("Have you read the novel by King?").
-
-Features, from 0 to 1, each counting against the text: `unsupported`, the claims' mean of 1 - P(entailment); `worst`, the
-largest of them; `contradicted`, the largest P(contradiction); and, over all the text but its courtesies, the shares that the
-context lacks: of `words`, of `content` words (stems), of `phrases` (two words in a row), of `names` and of `numbers`.
-The fitted weights (judges/models/hallucination) make of them P(ungrounded), with each contribution in the evidence. The
-mean and the worst count both: one wrong claim in ten is a hallucination, and ten are worse.
+What a claim is, which features count against a text and how they become P(ungrounded): see `judges.hallucination`.
 """
 
 from __future__ import annotations

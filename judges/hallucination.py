@@ -1,18 +1,26 @@
 """Hallucination: the share of the answer that has no ground, lower is better.
 
-With a *context*: P(ungrounded), made of each claim's entailment and contradiction by the context and of the words, names and
-numbers that the context lacks, by fitted weights; what a claim is (questions, courtesies and first-person chit-chat are none),
-the features and the aggregation are defined in `judges.grounding`, and the evidence shows each contribution. The share of
-contradicted claims stands apart in the evidence. Several passages are one context: a claim may rest on two of them.
+With a *context* (several passages are one: a claim may rest on two of them): P(ungrounded). The answer is cut into sentences. No
+claims are *questions* (they end in a question mark), *courtesies* (greetings, thanks, apologies, "Yes", "I see": no content word
+beside such words), *evasions* ("I don't know") and *first-person chit-chat* (I or we with a verb of feeling or opinion, "I love
+gardening too"). All other sentences are claims, and of each the NLI model is asked whether the context, in windows of at most 160
+tokens, entails or contradicts it. Where an answer has no such claim, its questions and chit-chat are claims as far as they bring
+in a content word that neither context nor input holds ("Have you read the novel by King?").
+Features, from 0 to 1, each counting against the answer: `unsupported`, the claims' mean of 1 - P(entailment); `worst`, the
+largest of them; `contradicted`, the largest P(contradiction); and, over all the answer but its courtesies, the shares that the
+context lacks: of `words`, of `content` words (stems), of `phrases` (two words in a row), of `names` and of `numbers`. Weights
+fitted on labelled answers (judges/models/hallucination) make P(ungrounded) of them; each contribution stands in the evidence, and
+the share of contradicted claims apart. Mean and worst count both: one wrong claim in ten is a hallucination, and ten are worse.
+
 With a *reference* only: how far the claims are contradicted, since a reference need not say all that is true: half the mean and
 half the largest P(contradiction by the reference) of the claims; of several references the kindest counts.
-With neither, but further *sampled answers*: the mean over sentences and samples of P(contradiction) / (P(entailment) +
+With neither, but further *sampled answers*: the mean over claims and samples of P(contradiction) / (P(entailment) +
 P(contradiction)), after SelfCheckGPT-NLI (Manakul et al. 2023, section 5.4).
-An answer without a claim hallucinates nothing: 0, labelled `empty` (blank), `refusal` (it only evades, "I don't know") or
-`no claims`. Other labels: grounded (below 0.5), contradicted (some claim is), unsupported.
+An answer without a claim hallucinates nothing: 0, labelled `empty` (blank), `refusal` (it only evades) or `no claims`. Other
+labels: grounded (below 0.5), contradicted (some claim is), unsupported.
 
 Judged well: a name, number or fact that the context lacks; a claim that the context says in other words. Judged ill: claims that
-need arithmetic or several passages, and a number that stands in the context beside something else.
+need arithmetic or several passages, and facts of the context wrongly joined.
 """
 
 from __future__ import annotations
