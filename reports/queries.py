@@ -7,6 +7,7 @@ HTML.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -163,6 +164,7 @@ def _board(
     ranks = {m.name: rank_sets(scores, m, split, np.random.default_rng(0), candidates, CONFIDENCE) for m in judged}
     if len(candidates) < 2:
         ranks = {}
+    tops = {metric.name: _top(here, metric) for metric in judged}
     rows = [
         BoardRow(
             candidate=row.candidate,
@@ -173,7 +175,8 @@ def _board(
                     estimate=row.estimates[metric.name],
                     comparison=_against(scores, metric, row.candidate, baseline, split),
                     ranks=ranks.get(metric.name, {}).get(row.candidate),
-                    histogram=_histogram(here.column(row.candidate, metric.name), metric),
+                    histogram=_histogram(here.column(row.candidate, metric.name), metric, tops[metric.name]),
+                    top=tops[metric.name],
                 )
                 for metric in judged
             ),
@@ -204,8 +207,16 @@ def _against(scores: Scores, metric: Metric, candidate: str, baseline: str | Non
     return compare(scores, metric, candidate, baseline, split, CONFIDENCE)
 
 
-def _histogram(column: Column, metric: Metric) -> tuple[int, ...]:
-    counts, _ = np.histogram(column.values[column.scored], bins=BINS, range=(metric.low, metric.high))
+def _top(here: SplitScores, metric: Metric) -> float:
+    """The upper end of the metric's scale; of one without end, the largest score there is."""
+    if math.isfinite(metric.high):
+        return metric.high
+    columns = [column for (_, name), column in here.columns.items() if name == metric.name]
+    return max((float(c.values[c.scored].max()) for c in columns if c.scored.any()), default=metric.low + 1)
+
+
+def _histogram(column: Column, metric: Metric, top: float) -> tuple[int, ...]:
+    counts, _ = np.histogram(column.values[column.scored], bins=BINS, range=(metric.low, max(top, metric.low + 1e-9)))
     return tuple(int(count) for count in counts)
 
 
@@ -262,7 +273,7 @@ def _within(scores: Scores, split: str, mask: np.ndarray[Any, np.dtype[np.bool_]
         ids=tuple(i for i, wanted in zip(here.ids, mask, strict=True) if wanted),
         clusters=None if here.clusters is None else here.clusters[mask],
         slices={},
-        columns={key: Column(values=c.values[mask], scored=c.scored[mask]) for key, c in here.columns.items()},
+        columns={key: column.within(mask) for key, column in here.columns.items()},
     )
     return Scores(candidates=scores.candidates, splits={split: part})
 

@@ -33,7 +33,7 @@ from harness.store import Store
 from reports import charts
 from reports.queries import CONFIDENCE, SLICE_VALUES, leaning, load_report
 from reports.samples import CHUNK, MAX_TEXT, pack
-from reports.views import Board, Report, SliceTable
+from reports.views import Board, Cell, Report, SliceTable
 
 STATIC_SAMPLES = 20
 """Samples that are readable without JavaScript and in print."""
@@ -86,7 +86,7 @@ def render(report: Report, *, budget: int = BUDGET) -> str:
         browser={
             "run": report.run.id,
             "candidates": report.candidates,
-            "metrics": [_metric(metric) for metric in report.metrics],
+            "metrics": [_metric(report, metric) for metric in report.metrics],
             "splits": report.splits,
             "baseline": None if report.baseline is None else report.candidates.index(report.baseline),
             "declared": report.declared_baseline,
@@ -220,8 +220,11 @@ def _first(report: Report) -> int:
     return report.candidates.index(names[0]) if names else 0
 
 
-def _metric(metric: Metric) -> dict[str, Any]:
-    return {"name": metric.name, "direction": metric.direction, "low": metric.low, "high": metric.high}
+def _metric(report: Report, metric: Metric) -> dict[str, Any]:
+    """With the largest score as the upper end of a scale that has none."""
+    cells = [cell for board in report.boards for row in board.rows for cell in row.cells if cell.metric == metric]
+    high = max(cell.top for cell in cells)
+    return {"name": metric.name, "direction": metric.direction, "low": metric.low, "high": high}
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -379,10 +382,11 @@ def finding_domain(*values: float | None) -> charts.Point:
     return charts.padded(value for value in values if value is not None)
 
 
-def histogram_label(counts: Sequence[int], metric: Metric) -> str:
-    """A histogram in words."""
-    step = (metric.high - metric.low) / max(1, len(counts))
-    bins = [f"{metric.low + i * step:g} to {metric.low + (i + 1) * step:g}: {n}" for i, n in enumerate(counts) if n]
+def histogram_label(cell: Cell) -> str:
+    """A cell's histogram in words."""
+    low, counts = cell.metric.low, cell.histogram
+    step = (cell.top - low) / max(1, len(counts))
+    bins = [f"{low + i * step:g} to {low + (i + 1) * step:g}: {n}" for i, n in enumerate(counts) if n]
     return f"Scores: {', '.join(bins)}" if bins else "No scores"
 
 

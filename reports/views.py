@@ -26,7 +26,9 @@ class Cell:
     ranks: tuple[int, int] | None
     """Best and worst rank that the intervals of all paired differences allow."""
     histogram: tuple[int, ...]
-    """Scores in ten equal bins of the metric's range."""
+    """Scores in ten equal bins from the metric's lower end to `top`."""
+    top: float
+    """The metric's upper end; of a scale without one, the largest score of the split."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

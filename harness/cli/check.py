@@ -101,11 +101,13 @@ def show_power(plan: Plan, home: Path, console: Console) -> None:
                 if any(s.cluster is not None for s in plan.dataset.splits[split])}  # fmt: skip
     binary = [name for name, judge in plan.loaded.suite.judges.items()
               if judge.kind in ("exact_match", "regex", "json_schema", "mcq", "classification")]  # fmt: skip
+    aggregated = [name for name, judge in plan.loaded.suite.judges.items() if judge.kind in ("perplexity", "macro_f1")]
     for line in power_plan(
         gate,
         sizes,
         clusters=clusters,
         binary=binary,
+        aggregated=aggregated,
         default_split=default_split(plan.loaded.suite),
         spreads=last_spreads(plan, home),
     ):

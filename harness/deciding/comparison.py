@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import stats
+from harness.deciding.aggregates import interval as interval_of
+from harness.deciding.aggregates import pointwise
 from harness.deciding.scores import Column, Scores, SplitScores
 from harness.errors import StoreError, UserError
 from harness.records import Comparison, Estimate, Metric
@@ -78,7 +80,7 @@ def estimate(
     confidence: float,
     within: NDArray[np.bool_] | None = None,
 ) -> Estimate:
-    """The candidate's mean on a split, with its two-sided interval; `within` (shape [samples]) picks some samples."""
+    """The candidate's figure on a split, with its two-sided interval; `within` (shape [samples]) picks some samples."""
     column = checked_column(here, metric, candidate)
     wanted = np.ones(len(here.ids), dtype=bool) if within is None else within
     used = wanted & column.scored
@@ -87,13 +89,8 @@ def estimate(
         return Estimate(
             n=0, unscored=unscored, mean=None, low=None, high=None, confidence=confidence, method="nothing scored"
         )
-    interval = stats.bounded_mean(
-        column.values[used],
-        confidence,
-        low=metric.low,
-        high=metric.high,
-        clusters=None if here.clusters is None else here.clusters[used],
-    )
+    clusters = None if here.clusters is None else here.clusters[used]
+    interval = interval_of(metric, pointwise(metric, column, used), None, confidence, clusters=clusters)
     return Estimate(
         n=n, unscored=unscored, mean=interval.estimate, low=interval.low, high=interval.high,
         confidence=confidence, method=interval.method,
@@ -118,12 +115,12 @@ def compare(
     if mixed:
         both = np.zeros_like(both)
     n = int(both.sum())
-    a, b = ours.values[both], theirs.values[both]
+    a, b = pointwise(metric, ours, both), pointwise(metric, theirs, both)
     interval = None
     if n:
         clusters = None if here.clusters is None else here.clusters[both]
-        interval = stats.paired_difference(a, b, confidence, low=metric.low, high=metric.high, clusters=clusters)
-    gain = (a - b) * sign(metric)
+        interval = interval_of(metric, a, b, confidence, clusters=clusters)
+    gain = (ours.values[both] - theirs.values[both]) * sign(metric)
     return Comparison(
         metric=metric.name,
         split=split,
@@ -209,7 +206,7 @@ def rank_sets(
     shared = np.logical_and.reduce([column.scored for column in columns])
     if not shared.any() or scores.mixed_modes(metric.name, names):
         return dict.fromkeys(names, (1, len(names)))
-    values = np.stack([column.values[shared] * sign(metric) for column in columns])
+    values = np.stack([pointwise(metric, column, shared) * sign(metric) for column in columns])
     clusters = None if here.clusters is None else here.clusters[shared]
     return dict(zip(names, stats.rank_sets(values, rng, clusters=clusters, confidence=confidence), strict=True))
 

@@ -7,7 +7,7 @@ metric's own sign.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import stats
+from harness.deciding.aggregates import interval as interval_of
+from harness.deciding.aggregates import pointwise
 from harness.deciding.comparison import checked_column, sign
-from harness.deciding.scores import SplitScores
+from harness.deciding.scores import Column, SplitScores
 from harness.records import Metric
 
 Condition = Literal["at_least", "at_most", "better_by", "no_worse_by"]
@@ -42,11 +44,9 @@ class Question:
     split: str
     candidate: str
     baseline: str | None
-    ours: Floats
-    theirs: Floats | None
+    ours: Column
+    theirs: Column | None
     """None where the rule looks at the candidate alone."""
-    ours_scored: NDArray[np.bool_]
-    theirs_scored: NDArray[np.bool_]
     clusters: NDArray[np.int64] | None
     confidence: float
 
@@ -90,7 +90,7 @@ class Question:
     @cached_property
     def used(self) -> NDArray[np.bool_]:
         """Samples with every score the rule needs."""
-        return self.ours_scored & self.theirs_scored
+        return self.ours.scored if self.theirs is None else self.ours.scored & self.theirs.scored
 
     @property
     def n(self) -> int:
@@ -133,11 +133,18 @@ class Question:
         return bounds is not None and bounds[1] < self.fail_limit
 
     def extreme(self, *, best: bool) -> stats.Interval:
-        """The interval had every unscored sample the best, or the worst, score for the candidate."""
+        """The interval had every unscored sample the best, or the worst, score for the candidate.
+
+        For a metric that is no mean, what one sample can do is not known: then the end of what the figure could be at all,
+        without an interval.
+        """
         good, bad = (self.metric.high, self.metric.low) if self.up > 0 else (self.metric.low, self.metric.high)
         own, other = (good, bad) if best else (bad, good)
-        ours = np.where(self.ours_scored, self.ours, own)
-        theirs = None if self.theirs is None else np.where(self.theirs_scored, self.theirs, other)
+        if self.metric.aggregate != "mean":
+            end = self.outward(self._range[1] if best else self._range[0])
+            return replace(self.interval, estimate=end, low=None, high=None)
+        ours = np.where(self.ours.scored, self.ours.values, own)
+        theirs = None if self.theirs is None else np.where(self.theirs.scored, self.theirs.values, other)
         return self._measure(ours, theirs, self.clusters, self.confidence)
 
     def unscored_could_overturn(self) -> bool:
@@ -153,9 +160,17 @@ class Question:
         return bounds is None or not self.clears(bounds[0])
 
     def _is_unbalanced(self) -> bool:
+        if self.theirs is None:
+            return False
         n = len(self.used)
-        ours, theirs = int((~self.ours_scored).sum()), int((~self.theirs_scored).sum())
-        return self.is_paired and stats.fisher_exact(ours, n, theirs, n) < UNBALANCED
+        ours, theirs = int((~self.ours.scored).sum()), int((~self.theirs.scored).sum())
+        return stats.fisher_exact(ours, n, theirs, n) < UNBALANCED
+
+    @property
+    def is_too_small(self) -> bool:
+        """Whether there are too few samples, or clusters, for any interval."""
+        groups = self.interval.clusters
+        return self.n < stats.MIN_ITEMS or (groups is not None and groups < stats.MIN_CLUSTERS)
 
     def samples_needed(self, rules: int) -> int | None:
         """Samples from which this estimate, were it the truth, would decide the rule either way with a chance of 80 %.
@@ -164,6 +179,8 @@ class Question:
             rules: How many rules share the error rate of a failure (Holm).
         """
         interval = self.interval
+        if interval.low is None and not self.is_too_small:
+            return None
         if interval.low is None:
             groups = interval.clusters
             clusters = 0 if groups is None else -(-stats.MIN_CLUSTERS * self.n // groups)
@@ -197,16 +214,14 @@ class Question:
 
     def _interval(self, confidence: float) -> stats.Interval:
         clusters = None if self.clusters is None else self.clusters[self.used]
-        theirs = None if self.theirs is None else self.theirs[self.used]
-        return self._measure(self.ours[self.used], theirs, clusters, confidence)
+        theirs = None if self.theirs is None else pointwise(self.metric, self.theirs, self.used)
+        return self._measure(pointwise(self.metric, self.ours, self.used), theirs, clusters, confidence)
 
     def _measure(
         self, ours: Floats, theirs: Floats | None, clusters: NDArray[np.int64] | None, confidence: float
     ) -> stats.Interval:
-        level, low, high = stats.two_sided(confidence), self.metric.low, self.metric.high
-        if theirs is None:
-            return stats.bounded_mean(ours, level, low=low, high=high, clusters=clusters, exact=True)
-        return stats.paired_difference(ours, theirs, level, low=low, high=high, clusters=clusters)
+        level = stats.two_sided(confidence)
+        return interval_of(self.metric, ours, theirs, level, clusters=clusters, exact=True)
 
     def _oriented(self, interval: stats.Interval) -> tuple[float, float] | None:
         if interval.low is None or interval.high is None:
@@ -238,10 +253,8 @@ def build_question(
         split=split,
         candidate=candidate,
         baseline=baseline,
-        ours=ours.values,
-        theirs=None if theirs is None else theirs.values,
-        ours_scored=ours.scored,
-        theirs_scored=np.ones(len(here.ids), dtype=bool) if theirs is None else theirs.scored,
+        ours=ours,
+        theirs=theirs,
         clusters=here.clusters,
         confidence=confidence,
     )

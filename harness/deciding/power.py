@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness import stats
+from harness.deciding.aggregates import interval as interval_of
+from harness.deciding.aggregates import pointwise
 from harness.deciding.comparison import checked_column
 from harness.deciding.gate import rule_text
 from harness.deciding.scores import Scores
@@ -59,6 +61,7 @@ def power_plan(
     clusters: Mapping[str, int] | None = None,
     default_split: str | None = None,
     binary: Collection[str] = (),
+    aggregated: Collection[str] = (),
     spreads: Mapping[str, Spread] | None = None,
 ) -> list[PowerLine]:
     """A line for each rule.
@@ -69,6 +72,7 @@ def power_plan(
         clusters: Clusters of each split that has them.
         default_split: The split of rules that name none; left out, the only one, or `test`.
         binary: Metrics whose scores are 0 or 1.
+        aggregated: Metrics that are no means (perplexity, macro-F1): without an earlier run nothing is known of them.
         spreads: By metric, from an earlier run (`spreads_of`).
     """
     only = next(iter(sizes)) if len(sizes) == 1 else "test"
@@ -80,6 +84,9 @@ def power_plan(
             found.append(_coverage(rule, split, n))
         else:
             known = (spreads or {}).get(rule.metric or "")
+            if rule.metric in aggregated and (known is None or rule.at_least is not None or rule.at_most is not None):
+                found.append(_unknown(rule, split, n))
+                continue
             groups = (clusters or {}).get(split)
             found.append(_line(rule, gate.confidence, split, n, groups, rule.metric in binary, known))
     return found
@@ -100,13 +107,11 @@ def spreads_of(
             if shared.sum() < stats.MIN_ITEMS:
                 continue
             codes = None if here.clusters is None else here.clusters[shared]
-            values, ends = column.values[shared], (metric.low, metric.high)
-            alone.append(stats.bounded_mean(values, 0.9, low=ends[0], high=ends[1], clusters=codes).spread)
+            values = pointwise(metric, column, shared)
+            alone.append(interval_of(metric, values, None, 0.9, clusters=codes).spread)
             if base is not None and candidate != baseline:
-                difference = stats.paired_difference(
-                    values, base.values[shared], 0.9, low=ends[0], high=ends[1], clusters=codes
-                )
-                apart.append(difference.spread)
+                against = pointwise(metric, base, shared)
+                apart.append(interval_of(metric, values, against, 0.9, clusters=codes).spread)
         if alone:
             found[metric.name] = Spread(score=max(alone), difference=max(apart, default=0.0) or ASSUMED_SPREAD)
     return found
@@ -138,6 +143,21 @@ def _line(
         message += f"; in {clusters:,} clusters, so at worst only {number(at_worst)}"
     return PowerLine(
         rule=rule_text(rule), split=split, n=n, detectable=detectable, needed=needed, enough=enough, message=message
+    )
+
+
+def _unknown(rule: Rule, split: str, n: int) -> PowerLine:
+    message = (
+        f"{rule_text(rule)} on {split}: {n:,} samples; the metric is no mean, so what they can show is seen in a run"
+    )
+    return PowerLine(
+        rule=rule_text(rule),
+        split=split,
+        n=n,
+        detectable=None,
+        needed=None,
+        enough=n >= stats.MIN_ITEMS,
+        message=message,
     )
 
 

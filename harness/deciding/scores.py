@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,9 @@ from harness.errors import StoreError
 
 T = TypeVar("T", bound=Hashable)
 
-ScoreRow = tuple[str, str, str, str | None, str | Mapping[str, str] | None, str, float | None]
-"""Candidate, split, sample id, cluster, slices (a mapping, or its JSON), metric, score."""
+ScoreRow = tuple[str, str, str, str | None, str | Mapping[str, str] | None, str, float | None, str | None]
+"""Candidate, split, sample id, cluster, slices (a mapping, or its JSON), metric, score, evidence (JSON, for metrics that are no
+means; else None)."""
 Modes = Mapping[tuple[str, str], Mapping[str, int]]
 """By candidate and metric: how many of its scores were made in which mode, for judges that have several."""
 
@@ -31,6 +32,13 @@ class Column:
 
     values: NDArray[np.float64]
     scored: NDArray[np.bool_]
+    evidence: tuple[Mapping[str, Any] | None, ...] | None = None
+    """For metrics that are no means, each sample's evidence (None where unscored); else None."""
+
+    def within(self, mask: NDArray[np.bool_]) -> Column:
+        """The scores of some samples only."""
+        evidence = None if self.evidence is None else tuple(self.evidence[i] for i in np.flatnonzero(mask))
+        return Column(values=self.values[mask], scored=self.scored[mask], evidence=evidence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -82,6 +90,7 @@ class Scores:
         ids, id_codes = _codes([row[2] for row in table])
         metrics, metric_codes = _codes([row[5] for row in table])
         values, scored = _values(table)
+        whole = any(row[7] is not None for row in table)
         cell_codes = candidate_codes * len(metrics) + metric_codes
         cells = [(candidate, metric) for candidate in candidates for metric in metrics]
         found = {}
@@ -94,8 +103,9 @@ class Scores:
                 at = np.flatnonzero(cell_codes[rows_here] == code)
                 rows_of_cell = rows_here[at]
                 columns[cells[code]] = _column(
-                    cells[code], samples[at], values[rows_of_cell], scored[rows_of_cell], len(firsts)
-                )
+                    cells[code], samples[at], values[rows_of_cell], scored[rows_of_cell], len(firsts),
+                    [table[i][7] for i in rows_of_cell] if whole else (),
+                )  # fmt: skip
             found[split] = SplitScores(
                 ids=tuple(ids[code] for code in id_codes[firsts]),
                 clusters=_cluster_codes([table[i][3] for i in firsts]),
@@ -141,13 +151,19 @@ def _column(
     values: NDArray[np.float64],
     scored: NDArray[np.bool_],
     size: int,
+    evidence: Sequence[str | None],
 ) -> Column:
     if len(np.unique(samples)) != len(samples):
         candidate, metric = name
         raise StoreError(
             f"{candidate!r} must have one score of {metric!r} a sample (got several). Run 'muster store doctor'."
         )
-    column = Column(values=np.zeros(size), scored=np.zeros(size, dtype=bool))
+    read: list[Mapping[str, Any] | None] = [None] * size
+    for sample, text in zip(samples.tolist(), evidence, strict=False):
+        read[sample] = None if text is None else json.loads(text)
+    column = Column(
+        values=np.zeros(size), scored=np.zeros(size, dtype=bool), evidence=tuple(read) if any(read) else None
+    )
     column.values[samples], column.scored[samples] = values, scored
     return column
 

@@ -85,6 +85,8 @@ def _conclusion(question: Question, outcome: Outcome, needed: int | None, rules:
             return _passed(question)
         case "fail":
             return _failed(question)
+    if question.interval.low is None and not question.is_too_small:
+        return "too few samples differ for an interval"
     if question.interval.low is None:
         too_few = f"{stats.MIN_ITEMS} samples" if question.n < stats.MIN_ITEMS else f"{stats.MIN_CLUSTERS} clusters"
         return f"too few for an interval; at least {too_few} are needed"

@@ -188,6 +188,35 @@ def bounded_mean(
     return replace(usual, low=max(usual.low, low), high=min(usual.high, high))
 
 
+def smooth_mean(
+    values: Floats, confidence: float, *, low: float, high: float, clusters: Codes | None = None
+) -> Interval:
+    """The interval for a smooth figure made a mean of one value a sample by its influences (the infinitesimal jackknife).
+
+    (Clustered) t, cut at the ends of the figure's range. The values themselves know no range, so there are no exact bounds
+    to fall back on: no interval below 10 items or 5 clusters, nor where fewer than five values differ from the common one.
+
+    Args:
+        values: Shape [n], finite.
+        confidence: Of the two-sided interval.
+        low: Lower end of the figure's range; may be -inf.
+        high: Upper end; may be inf.
+        clusters: Integer codes, shape [n]; None for independent items.
+    """
+    found = _too_small(values, clusters)
+    if found is not None:
+        return found
+    usual = mean(values, confidence) if clusters is None else clustered_mean(values, clusters, confidence)
+    trials = values if clusters is None else _cluster_means(values, clusters)
+    if _is_nearly_constant(trials, slack=1e-12 * max(1.0, float(np.abs(trials).max()))):
+        return replace(usual, low=None, high=None, method=f"none where fewer than {FEW_EVENTS} differ")
+    assert usual.low is not None
+    assert usual.high is not None
+    return replace(
+        usual, low=max(usual.low, low), high=min(usual.high, high), method=_clustered("linearised t", clusters)
+    )
+
+
 def _proportion(values: Floats, confidence: float, *, exact: bool) -> Interval:
     n, successes = len(values), int(values.sum())
     share = successes / n

@@ -22,8 +22,8 @@ from harness.store.home import Home
 from harness.store.opening import STATEMENT_ERRORS, explained, open_store
 from harness.store.rows import COLUMNS, own_columns, stored_text
 
-ScoreRow = tuple[str, str, str, str | None, str, str, float | None]
-"""Candidate, split, sample id, cluster, slices as JSON, metric, score."""
+ScoreRow = tuple[str, str, str, str | None, str, str, float | None, str | None]
+"""Candidate, split, sample id, cluster, slices as JSON, metric, score, evidence as JSON where the metric is no mean."""
 
 _OWN = {name: ", ".join(f'"{column}"' for column in own_columns(name)) for name in COLUMNS}
 RUNS_SQL = f"SELECT run_id, {_OWN['runs']} FROM runs ORDER BY started DESC, finished DESC NULLS FIRST, rowid DESC"
@@ -39,9 +39,10 @@ JUDGEMENTS_OF_SQL = f"""
 DELETE_SQL = {name: f"DELETE FROM {name} WHERE run_id = ?" for name in COLUMNS}
 INSERT_SQL = {name: f"INSERT INTO {name} BY NAME SELECT * FROM incoming" for name in COLUMNS}
 SCORES_SQL = """
-    SELECT j.candidate, s.split, s.sample_id, s.cluster, s.slices, j.metric, j.score
+    SELECT j.candidate, s.split, s.sample_id, s.cluster, s.slices, j.metric, j.score,
+           CASE WHEN list_contains($whole, j.metric) THEN j.evidence END
     FROM judgements j JOIN samples s ON s.run_id = j.run_id AND s.sample_id = j.sample_id
-    WHERE j.run_id = ? ORDER BY j.position, s.position
+    WHERE j.run_id = $run ORDER BY j.position, s.position
 """
 MODES_SQL = """
     SELECT candidate, metric, evidence ->> 'mode' AS mode, count(*) FROM judgements
@@ -200,7 +201,9 @@ class Store:
 
     def scores(self, run_id: str) -> list[ScoreRow]:
         """What comparisons and reports compute on: one row for each judgement and each split of its sample."""
-        found: list[ScoreRow] = self._connection.execute(SCORES_SQL, [stored_text(run_id)]).fetchall()
+        whole = [m.name for run in self.runs() if run.id == run_id for m in run.metrics if m.aggregate != "mean"]
+        given = {"run": stored_text(run_id), "whole": whole}
+        found: list[ScoreRow] = self._connection.execute(SCORES_SQL, given).fetchall()
         return found
 
     def modes(self, run_id: str) -> dict[tuple[str, str], dict[str, int]]:

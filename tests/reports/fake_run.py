@@ -431,7 +431,7 @@ def _verdicts(
 ) -> tuple[Verdict, ...]:
     by_id = {sample.id: sample for sample in samples}
     rows = [
-        (j.candidate, by_id[j.id].split, j.id, by_id[j.id].cluster, dict(by_id[j.id].slices), j.metric, j.score)
+        (j.candidate, by_id[j.id].split, j.id, by_id[j.id].cluster, dict(by_id[j.id].slices), j.metric, j.score, None)
         for j in judgements
     ]
     verdicts = decide_all(Gate.model_validate(GATE), run=run, scores=Scores.from_rows(rows))

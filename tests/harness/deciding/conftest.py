@@ -1,5 +1,6 @@
 """Makers of small runs and score rows."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 
 import pytest
@@ -40,15 +41,21 @@ def make_run() -> Callable[..., Run]:
 
 @pytest.fixture
 def make_rows() -> Callable[..., list]:
-    """Score rows from lists of scores by candidate; sample i is called s000i."""
+    """Score rows from lists of scores (and of evidence) by candidate; sample i is called s000i."""
 
     def make(
-        scores: Mapping[str, Sequence[float | None]], metric="correctness", split="test", clusters=None, slices=None
+        scores: Mapping[str, Sequence[float | None]],
+        metric="correctness",
+        split="test",
+        clusters=None,
+        slices=None,
+        evidence=None,
     ) -> list:
         return [
             (
                 candidate, split, f"s{i:04d}", None if clusters is None else str(clusters[i]),
                 None if slices is None else slices[i], metric, None if score is None else float(score),
+                None if evidence is None or score is None else json.dumps(evidence[candidate][i]),
             )
             for candidate, values in scores.items()
             for i, score in enumerate(values)

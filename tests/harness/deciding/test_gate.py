@@ -347,7 +347,7 @@ def test_a_large_gate_is_decided_in_two_seconds(make_run):
     rng = np.random.default_rng(0)
     metrics, candidates = [f"m{i}" for i in range(5)], ["base", "a", "b", "c", "d"]
     values = rng.random((5, 5, 10_000)).tolist()
-    rows = [(c, "test", f"s{i}", f"k{i // 4}", '{"x": "y"}', m, values[j][k][i])
+    rows = [(c, "test", f"s{i}", f"k{i // 4}", '{"x": "y"}', m, values[j][k][i], None)
             for j, c in enumerate(candidates) for k, m in enumerate(metrics) for i in range(10_000)]  # fmt: skip
     declared = Gate.model_validate(
         {"baseline": "base", "rules": [{"metric": m, "no_worse_by": 0.02} for m in metrics] + [{"coverage": 0.98}]}

@@ -22,7 +22,7 @@ def test_every_row_is_found_again_in_any_order(make_rows):
         for (candidate, metric), column in here.columns.items():
             for i, sample_id in enumerate(here.ids):
                 score = float(column.values[i]) if column.scored[i] else None
-                found.append((candidate, split, sample_id, None, None, metric, score))
+                found.append((candidate, split, sample_id, None, None, metric, score, None))
     assert sorted(found, key=repr) == sorted(rows, key=repr)
 
 

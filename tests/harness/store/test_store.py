@@ -206,8 +206,8 @@ def test_scores_join_judgements_with_every_split_of_their_sample(home):
     with Store.open(home) as store:
         store.write_run(make_run(), **parts)
         scores = store.scores("r1")
-    assert ("base", "hard", "s1", "c1", '{"urgency":"high"}', "correctness", 0.5) in scores
-    assert ("lora", "test", "s1", "c1", '{"urgency":"high"}', "toxicity", None) in scores
+    assert ("base", "hard", "s1", "c1", '{"urgency":"high"}', "correctness", 0.5, None) in scores
+    assert ("lora", "test", "s1", "c1", '{"urgency":"high"}', "toxicity", None, None) in scores
     assert len(scores) == 2 * 2 * 3
 
 
