@@ -71,7 +71,7 @@ def write_report(store: Store, run_ids: Sequence[str], out: Path, *, budget: int
 def render(report: Report, *, budget: int = BUDGET) -> str:
     """The page as text."""
     payload = pack(report, budget=budget)
-    style, script = _static("report.css"), _static("report.js")
+    style, script = static("report.css"), static("report.js")
     environment = _environment()
     return environment.get_template("report.html.j2").render(
         report=report,
@@ -209,7 +209,8 @@ def _environment() -> Environment:
     return environment
 
 
-def _static(name: str) -> str:
+def static(name: str) -> str:
+    """A file of reports/static, with line ends as hashes count them."""
     text = resources.files("reports").joinpath("static", name).read_text(encoding="utf-8")
     return text.replace("\r\n", "\n")
 

@@ -31,6 +31,7 @@ def build_app() -> typer.Typer:
         init,
         judges,
         report,
+        review,
         run,
         runs,
         schema,
@@ -65,6 +66,12 @@ def build_app() -> typer.Typer:
     app.command()(init.init)
     app.command()(schema.schema)
     app.command()(env.env)
+    reviews = typer.Typer(help="Blind ratings by people, as judgements of a run.", no_args_is_help=True)
+    reviews.command()(review.export)
+    reviews.command("import")(review.import_)
+    reviews.command()(review.agreement)
+    reviews.command()(review.labels)
+    app.add_typer(reviews, name="review")
     stores = typer.Typer(help="Look after the result store.", no_args_is_help=True)
     stores.command()(store.doctor)
     stores.command()(store.rebuild)

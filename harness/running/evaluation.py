@@ -29,6 +29,7 @@ from harness.records import (
 from harness.running import probing, runner
 from harness.running.plan import Plan
 from harness.store import Home, Spool, Store, write_bundle
+from harness.store.reviews import keep_ratings
 
 
 class Keyed(runner.Answering, probing.Probed, Protocol):
@@ -84,6 +85,11 @@ def evaluate(
         seconds=round(time.monotonic() - began, 3),
         record=_with_usage(record, used, known),
     )
+    if known is not None:  # what people said of answers that are still the same outlives a run made anew
+        with Store.open(home) as store:
+            stored, said = store.answers(known.id), store.judgements(known.id)
+        finished, ratings = keep_ratings(known, said, stored, finished, answers)
+        judgements = [*judgements, *ratings]
     samples = plan.membership
     trained = [trainings[name] for name in plan.candidates if name in trainings]
     write_bundle(

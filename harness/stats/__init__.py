@@ -8,6 +8,7 @@ two-sided interval at `two_sided(c)`. Only `scipy.special` is used: `scipy.stats
 
 from __future__ import annotations
 
+from harness.stats.agreement import Alpha, krippendorff_alpha
 from harness.stats.bradley_terry import Strength, bradley_terry
 from harness.stats.intervals import (
     MIN_CLUSTERS,
@@ -30,6 +31,7 @@ from harness.stats.power import binary_spread, detectable_effect, samples_needed
 __all__ = [
     "MIN_CLUSTERS",
     "MIN_ITEMS",
+    "Alpha",
     "Interval",
     "Strength",
     "binary_spread",
@@ -41,6 +43,7 @@ __all__ = [
     "fisher_exact",
     "holm",
     "is_binary",
+    "krippendorff_alpha",
     "mean",
     "paired_difference",
     "rank_sets",

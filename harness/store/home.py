@@ -36,6 +36,11 @@ class Home:
         """The folder with one calibration card a file."""
         return self._made("calibrations")
 
+    @property
+    def reviews(self) -> Path:
+        """The folder with the keys of blind sheets."""
+        return self._made("reviews")
+
     def run_dir(self, run_id: str) -> Path:
         """The folder of one run. Raises UserError for an id that is no plain folder name."""
         if run_id in ("", ".", "..") or any(mark in run_id for mark in "/\\\0:"):

@@ -524,6 +524,18 @@ class JsonSchemaSpec(JudgeSpec):
     json_schema: dict[str, Any] = Field(alias="schema")
     """A JSON Schema (draft 2020-12)."""
 
+    @field_validator("json_schema")
+    @classmethod
+    def _is_schema(cls, value: dict[str, Any]) -> dict[str, Any]:
+        import jsonschema
+
+        try:
+            jsonschema.Draft202012Validator.check_schema(value)
+        except jsonschema.SchemaError as error:
+            where = "/".join(str(part) for part in error.path)
+            raise ValueError(f"must be a JSON Schema ({where or 'top'}: {error.message[:200]})") from None
+        return value
+
 
 class CustomSpec(JudgeSpec):
     """A judge of one's own, made by a Python function. It runs with --trust-code only, unless its package is installed as one."""
