@@ -15,6 +15,7 @@ from harness.errors import DataError, NothingEvaluatedError, UserError
 from harness.records import Completion
 from harness.store import Home, Store, doctor
 from reports.queries import load_report
+from reports.render import render
 from tests.reports.fake_run import CANDIDATES, fake_run
 
 ASKED = "Is the advice right?"
@@ -364,6 +365,8 @@ def test_the_report_shows_raters_like_judges(home, fake):
     assert report.metrics[-1].name == "human:anna"
     card = next(card for card in report.judges if card.metric.name == "human:anna")
     assert (card.kind, card.facts["criteria"], card.unscored) == ("human", ASKED, 0)
+    page = render(report)
+    assert page.count(">a person<") == len(report.boards) + 1
     for row in report.boards[0].rows:
         cell = next(cell for cell in row.cells if cell.metric.name == "human:anna")
         scores = [j.score for j in stored(home)[1] if j.candidate == row.candidate]
