@@ -18,6 +18,7 @@ import numpy as np
 from harness.deciding.comparison import Flip, compare, estimate, flips, leaderboard, rank_sets, sign
 from harness.deciding.preferences import run_preferences
 from harness.deciding.scores import Column, Scores, SplitScores
+from harness.deciding.wording import noise_sentence
 from harness.errors import NothingEvaluatedError, UserError
 from harness.records import Answer, Calibration, Comparison, Judgement, Metric, Run, Verdict
 from harness.store import Store
@@ -454,6 +455,9 @@ def _judge_card(
     facts = own if isinstance(own, Mapping) and own else _suite_part(run, "judges", metric.name)
     facts = dict(facts) if isinstance(facts, Mapping) else {}
     kind = str(facts.pop("kind", metric.name))
+    noise = run.record.get("judge_noise")
+    if isinstance(noise, Mapping) and metric.name in noise:
+        facts["noise"] = noise_sentence(noise[metric.name])
     return JudgeCard(
         metric=metric,
         kind=kind,

@@ -36,6 +36,7 @@ def close_run(
     from harness.deciding.preferences import run_preferences
     from harness.deciding.scores import Scores
     from harness.deciding.surfaces import leaderboard_tables, preference_tables, to_terminal, trust_note
+    from harness.deciding.wording import noise_sentence
     from harness.errors import NothingEvaluatedError
     from harness.store import Store
     from harness.store.calibrations import by_metric
@@ -62,6 +63,8 @@ def close_run(
         judgements = store.judgements(run.id) if run.status != "complete" else []
     console.print(leaderboard_tables(leaderboard(scores, run.metrics, list(run.candidates)), run.metrics))
     console.print(trust_note(calibrations))
+    for name, entry in run.record.get("judge_noise", {}).items():
+        console.print(f"noise of {name}: {noise_sentence(entry)}", style="dim", highlight=False, markup=False)
     if preferred:
         console.print(preference_tables(preferred))
     if verdicts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from harness import stats
 from harness.deciding.evidence import Question
@@ -184,3 +185,18 @@ def trust_text(cards: Sequence[Calibration]) -> str:
             span = number(found[0]) if len(found) == 1 else f"{number(min(found))} to {number(max(found))}"
             parts.append(f"{figure_name(name)} {span} on {len(found)} set{'s' if len(found) > 1 else ''}")
     return ", ".join(parts) or "not calibrated"
+
+
+# --------------------------------------------------------------------------------------------------------- judge noise
+
+
+def noise_sentence(entry: Mapping[str, Any]) -> str:
+    """What repeated calls say of a judge, from its entry in the run's record."""
+    said = f"{entry['cases']} of {entry['of']} scored cases judged {entry['repeats']} times more"
+    within, share = entry["within_variance"], entry["share"]
+    if within is None:
+        return f"{said}: too few scores to tell its noise"
+    if within == 0:
+        return f"{said}: always the same score (between-call variance 0)"
+    part = "" if share is None else f", {100 * share:.1f} % of the variance of its scores"
+    return f"{said}: between-call variance {within:.3g} (standard deviation {number(within**0.5)}){part}"

@@ -7,6 +7,7 @@ a run cut off by `kill -9` is taken up from its spool. The store is opened only 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,12 +22,13 @@ from harness.records import (
     Judgement,
     Needs,
     Probe,
+    Repeat,
     Run,
     Sample,
     Training,
     fingerprint,
 )
-from harness.running import probing, runner
+from harness.running import probing, repeating, runner
 from harness.running.plan import Plan
 from harness.store import Home, Spool, Store, write_bundle
 from harness.store.reviews import keep_ratings
@@ -75,7 +77,7 @@ def evaluate(
     spools = _Spools(home, run, fresh=fresh)
     began = time.monotonic()
     answers = _answer_all(plan, candidates, home, spools, stages, fresh=fresh)
-    judgements, probes = _judge_all(plan, judges, candidates, answers, home, spools, stages, fresh=fresh)
+    judgements, probes, repeats = _judge_all(plan, judges, candidates, answers, home, spools, stages, fresh=fresh)
     used = tuple({"time": _now(), **entry} for entry in usage())
     finished = replace(
         run,
@@ -83,7 +85,7 @@ def evaluate(
         started=known.started if known is not None else run.started,
         finished=_now(),
         seconds=round(time.monotonic() - began, 3),
-        record=_with_usage(record, used, known),
+        record={**_with_usage(record, used, known), **_noise(judgements, repeats)},
     )
     if known is not None:  # what people said of answers that are still the same outlives a run made anew
         with Store.open(home) as store:
@@ -93,12 +95,14 @@ def evaluate(
     samples = plan.membership
     trained = [trainings[name] for name in plan.candidates if name in trainings]
     write_bundle(
-        home, finished, samples=samples, answers=answers, judgements=judgements, trainings=trained, probes=probes
-    )
+        home, finished, samples=samples, answers=answers, judgements=judgements, trainings=trained, probes=probes,
+        repeats=repeats,
+    )  # fmt: skip
     with Store.open(home) as store:
         store.write_run(
-            finished, samples=samples, answers=answers, judgements=judgements, trainings=trained, probes=probes
-        )
+            finished, samples=samples, answers=answers, judgements=judgements, trainings=trained, probes=probes,
+            repeats=repeats,
+        )  # fmt: skip
     spools.remove()
     return Evaluation(run=finished, cached=False, usage=used)
 
@@ -172,27 +176,58 @@ def _judge_all(
     stages: runner.Stages,
     *,
     fresh: bool,
-) -> tuple[list[Judgement], list[Probe]]:
+) -> tuple[list[Judgement], list[Probe], list[Repeat]]:
     def cached(keys: Sequence[str]) -> Mapping[str, Judgement]:
         if fresh:
             return {}
         with Store.open(home) as store:
             return store.cached_judgements(keys)
 
+    def cached_repeats(keys: Sequence[str]) -> Mapping[str, Repeat]:
+        if fresh:
+            return {}
+        with Store.open(home) as store:
+            return store.cached_repeats(keys)
+
     judgements: list[Judgement] = []
+    repeats: list[Repeat] = []
     probes: dict[tuple[str, str, str], Probe] = {}
     for judge in judges:
         asked = _judged_answers(plan, judge.metric.name, answers)
         gathered = _gather(plan, judge, candidates, asked, home, spools, stages, fresh=fresh)
         spool = spools.open("judgements", judge.fingerprint)
-        judgements += runner.judge(
-            judge, plan.samples, asked, spool=spool, cached=cached, stages=stages,
-            opponents=_opponents(plan, judge.metric.name, asked), gathered=gathered,
-        )  # fmt: skip
-        for found in gathered.values():
-            if isinstance(found, probing.Gathered):
-                probes |= {(probe.candidate, probe.sample_id, probe.key): probe for probe in found.probes}
-    return judgements, list(probes.values())
+        opponents = _opponents(plan, judge.metric.name, asked)
+        found = runner.judge(
+            judge,
+            plan.samples,
+            asked,
+            spool=spool,
+            cached=cached,
+            stages=stages,
+            opponents=opponents,
+            gathered=gathered,
+        )
+        judgements += found
+        spec = plan.loaded.suite.judges[judge.metric.name]
+        if spec.repeats is not None:
+            rivals = [[] if opponents is None else opponents(answer) for answer in asked]
+            repeats += repeating.repeat(
+                judge, runner.cases_of(judge, plan.samples, asked, rivals, gathered), found, times=spec.repeats,
+                limit=spec.repeat_cases, seed=plan.loaded.suite.seed, spool=spools.open("repeats", judge.fingerprint),
+                cached=cached_repeats, stages=stages,
+            )  # fmt: skip
+        for got in gathered.values():
+            if isinstance(got, probing.Gathered):
+                probes |= {(probe.candidate, probe.sample_id, probe.key): probe for probe in got.probes}
+    return judgements, list(probes.values()), repeats
+
+
+def _noise(judgements: Sequence[Judgement], repeats: Sequence[Repeat]) -> dict[str, Any]:
+    """By metric, what repeated calls say of the judge; nothing where nothing was repeated."""
+    scored = Counter(judgement.metric for judgement in judgements if judgement.score is not None)
+    metrics = dict.fromkeys(one.metric for one in repeats)
+    found = {m: repeating.noise([one for one in repeats if one.metric == m], of=scored[m]) for m in metrics}
+    return {"judge_noise": found} if found else {}
 
 
 def _gather(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from harness.records import (
     Answer,
@@ -26,6 +26,8 @@ from harness.records import (
 from harness.running.probing import Gathered
 from harness.running.stages import Stages, completed
 from harness.store import Spool
+
+T = TypeVar("T")
 
 CHUNK = 128
 """Cases a judge gets at once: the most that a kill can lose."""
@@ -111,7 +113,7 @@ def judge(
     }
     wanted = [key for key in by_key if key not in known]
     with stages.stage(f"{judge.metric.name} judges", len(asked), done=len(asked) - len(wanted)) as advance:
-        for chunk in _chunks(wanted, CHUNK):
+        for chunk in chunks(wanted, CHUNK):
             judgements = judged(judge, [by_key[key] for key in chunk])
             spool.append([_judgement_row(key, row) for key, row in zip(chunk, judgements, strict=True)])
             known.update(zip(chunk, judgements, strict=True))
@@ -200,7 +202,8 @@ def is_incomplete(answers: Iterable[Answer], judgements: Iterable[Judgement]) ->
     return any(error is not None and error.kind not in LASTING_FAILURES for error in errors)
 
 
-def _chunks(items: list[str], size: int) -> Iterator[list[str]]:
+def chunks(items: list[T], size: int) -> Iterator[list[T]]:
+    """The items in order, `size` at a time."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
 
@@ -233,4 +236,15 @@ def _spooled_judgements(spool: Spool) -> dict[str, Judgement]:
     return {key: Judgement(**row) for key, row in rows.items() if row["error"] is None}
 
 
-__all__ = ["Answering", "Opponents", "Stages", "answer", "case_of", "cases_of", "is_incomplete", "judge", "judged"]
+__all__ = [
+    "Answering",
+    "Opponents",
+    "Stages",
+    "answer",
+    "case_of",
+    "cases_of",
+    "chunks",
+    "is_incomplete",
+    "judge",
+    "judged",
+]

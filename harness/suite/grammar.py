@@ -376,6 +376,10 @@ class JudgeSpec(Spec):
 
     splits: Annotated[list[str], Field(min_length=1)] | None = None
     """Evaluation splits to judge; left out, all."""
+    repeats: Annotated[int, Field(ge=2, le=100)] | None = None
+    """Judge noise: so many further calls on a few random cases, and the variance between calls in the report."""
+    repeat_cases: Int = 50
+    """How many cases are judged again; the seed draws them."""
 
 
 class EntailmentSpec(JudgeSpec):
