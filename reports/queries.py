@@ -53,6 +53,9 @@ DEFINITIONS: Mapping[str, str] = {
     "entailment": "Probability that the reference (or the context) entails the whole answer, by an NLI model.",
     "correctness": "How far reference and answer entail each other, sentence by sentence, by an NLI model.",
     "hallucination": "Share of the answer that is contradicted or, given a context, unsupported, sentence by sentence.",
+    "context_relevance": "How well the retrieved passages address the question, by sentence embeddings; their mean.",
+    "context_recall": "How much of the reference the retrieved passages support, sentence by sentence.",
+    "faithfulness": "Share of the answer that the retrieved passages support, sentence by sentence.",
     "relevancy": "How well the answer addresses the question, by sentence embeddings; evasion and echo cost.",
     "toxicity": "Probability that the answer is harmful or offensive; its worst sentence counts.",
     "geval": "A language model grades the answer on a scale; each grade is weighted by its probability.",
@@ -68,6 +71,7 @@ DEFINITIONS: Mapping[str, str] = {
     "mcq": "1 where the candidate finds the right choice likeliest, by log-likelihood over length, else 0.",
     "classification": "1 where the answer names the right label, else 0; an answer without a label is wrong.",
     "macro_f1": "Mean over the labels of F1; an answer without a label is a miss of its target.",
+    "custom": "What a Python function of the suite's author, or of an installed package, makes of the answer.",
 }
 
 
