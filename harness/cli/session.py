@@ -49,11 +49,11 @@ def confirm_requests(plan: Plan, console: Console, *, yes: bool) -> None:
     """Asks before requests to an endpoint, on a terminal only: a CI job has decided already."""
     import typer
 
+    if yes or not sys.stdin.isatty() or os.environ.get("CI"):
+        return
     from harness.cli.usage import show_expected
     from harness.running.expected import expected_requests
 
-    if yes or not sys.stdin.isatty() or os.environ.get("CI"):
-        return
     expected = expected_requests(plan)
     if expected:
         show_expected(expected, console)

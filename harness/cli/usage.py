@@ -42,9 +42,9 @@ def usage_line(entry: Mapping[str, Any]) -> str:
         f"{entry['prompt_tokens']:,} + {entry['completion_tokens']:,} tokens, {_used_cost(entry)}"
     )
     if entry["seconds"] is not None:
-        line += f"; seconds p50, p95, p99: {_seconds(entry['seconds'])}"
-        if entry["seconds_with_waiting"] != entry["seconds"]:
-            line += f", with waiting {_seconds(entry['seconds_with_waiting'])}"
+        alone, waiting = _seconds(entry["seconds"]), _seconds(entry["seconds_with_waiting"])
+        line += f"; seconds p50, p95, p99: {alone}"
+        line += f", with waiting {waiting}" if waiting != alone else ""
     if entry["left_out"]:
         line += f"; the endpoint refuses {', '.join(entry['left_out'])}: its own default was used"
     return line

@@ -15,7 +15,7 @@ from harness.models.endpoint.sending import TURN_TOKENS, estimate_tokens
 from harness.models.endpoint.traffic import Price, Tokens
 from harness.records import Prompt, Sample
 from harness.running.plan import Plan
-from harness.suite.grammar import FewShot, GEvalSpec, OpenAIModel, PairwiseSpec, Retrieval, ZeroShot
+from harness.suite.grammar import FewShot, GEvalSpec, HallucinationSpec, OpenAIModel, PairwiseSpec, Retrieval, ZeroShot
 
 FORM_TOKENS = 400
 """Of a judge's form, without what it judges: criteria, steps, and what is asked for."""
@@ -48,10 +48,19 @@ def _candidates(plan: Plan) -> Iterator[Expected]:
     for name in plan.candidates:
         model = plan.spec(name).model
         if isinstance(model, OpenAIModel):
-            prompts = _prompts(plan, name)
-            asked = sum(_prompt_tokens(prompt) for prompt in prompts)
-            answered = len(prompts) * _answer_tokens(plan, name)
-            yield Expected(user=name, model=model, requests=len(prompts), tokens=Tokens(asked, answered))
+            times = [1 + _draws(plan, sample) for sample in plan.samples]
+            sizes = [_prompt_tokens(prompt) for prompt in _prompts(plan, name)]
+            asked = sum(n * size for n, size in zip(times, sizes, strict=True))
+            tokens = Tokens(asked, sum(times) * _answer_tokens(plan, name))
+            yield Expected(user=name, model=model, requests=sum(times), tokens=tokens)
+
+
+def _draws(plan: Plan, sample: Sample) -> int:
+    """Further answers that judges of self-consistency want to a sample."""
+    if sample.references or sample.contexts:
+        return 0
+    judges = plan.loaded.suite.judges.values()
+    return max((judge.samples for judge in judges if isinstance(judge, HallucinationSpec)), default=0)
 
 
 def _prompts(plan: Plan, name: str) -> list[Prompt]:

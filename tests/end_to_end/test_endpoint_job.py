@@ -1,13 +1,18 @@
 """Candidate and judge behind an endpoint, as a user runs them: keys stay secret, budgets hold, Ctrl-C is prompt."""
 
+import contextlib
+import io
 import json
 import os
 import signal
+import sys
 import threading
 import time
+from unittest import mock
 
 import pytest
 
+from harness.cli import _run, build_app
 from tests.end_to_end.conftest import Project
 from tests.harness.models.fake_endpoint import FakeEndpoint, Step, raw, reply, status
 
@@ -43,8 +48,23 @@ class Remote(Project):
         self.server = server
 
     def environment(self):
-        """With the key, in its variable."""
-        return {**super().environment(), "CANARY": KEY}
+        """With the key, in its variable, and lines that need not be folded."""
+        return {**super().environment(), "CANARY": KEY, "COLUMNS": "400"}
+
+    def muster(self, *arguments, status=0):
+        """Like the project's own, in this process: what is imported once need not be imported again."""
+        printed = io.StringIO()
+        with (
+            contextlib.chdir(self.root),
+            mock.patch.dict(os.environ, self.environment(), clear=True),
+            mock.patch.object(sys, "argv", ["muster", *map(str, arguments)]),
+            contextlib.redirect_stdout(printed),
+            contextlib.redirect_stderr(printed),
+        ):
+            returned = _run(build_app())
+        assert returned == status, printed.getvalue()
+        assert "Traceback" not in printed.getvalue()
+        return printed.getvalue()
 
     def write_suite(self, options=""):
         """The suite, with further options for the candidate's model."""
