@@ -29,7 +29,7 @@ from harness.suite.grammar import (
     RetrievalSpec,
     ToxicitySpec,
 )
-from judges.graders import Endpoint
+from judges.graders import Findings
 from judges.nli import Entailer
 
 __all__ = ["JudgeBuilder", "direction_of"]
@@ -54,7 +54,7 @@ class JudgeBuilder:
         self._steps = steps
         self._trusted = trusted
         self._entailers: dict[str, Entailer] = {}
-        self._endpoints: dict[str, Endpoint] = {}
+        self._endpoints: dict[str, Findings] = {}
 
     def build(self, name: str, spec: AnyJudgeSpec) -> Judge:
         """The judge whose metric is called `name`. Raises ModelError or UserError when its model cannot be had."""

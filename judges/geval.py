@@ -57,7 +57,7 @@ from harness.records import (
 )
 from harness.suite.grammar import AnswersModel, GEvalSpec, OpenAIModel
 from judges.forms import Parts, fill, prompt_text
-from judges.graders import Endpoint, EndpointGrader, ExactGrader, Grade, Grader
+from judges.graders import Endpoint, EndpointGrader, ExactGrader, Findings, Grade, Grader
 from judges.grades import Scale
 from judges.judging import Scored, judge_each
 
@@ -200,7 +200,7 @@ def build_geval(
     models: Models,
     *,
     steps_folder: Path | None = None,
-    endpoints: dict[str, Endpoint] | None = None,
+    endpoints: dict[str, Findings] | None = None,
 ) -> GEvalJudge:
     """The judge of a suite's `kind: geval`. Steps that are not pinned are written by the judge model, once, and kept.
 
@@ -228,7 +228,7 @@ def build_geval(
     return GEvalJudge(name, grader, criteria=criteria, scale=spec.scale, shows=spec.shows, explainer=explainer)
 
 
-def _endpoint_grader(name: str, spec: GEvalSpec, models: Models, endpoints: dict[str, Endpoint]) -> Grader | None:
+def _endpoint_grader(name: str, spec: GEvalSpec, models: Models, endpoints: dict[str, Findings]) -> Grader | None:
     """The grader of an endpoint's model; None for a model that runs here."""
     if not isinstance(spec.model, OpenAIModel):
         return None
@@ -239,7 +239,8 @@ def _endpoint_grader(name: str, spec: GEvalSpec, models: Models, endpoints: dict
             f"judge '{name}': mode 'topk' reads digits, and scale {list(spec.scale)} has a sign. Use 'sampled'."
         )
     sampler = models.score_sampler(spec.model)
-    endpoint = endpoints.setdefault(sampler.key, Endpoint(sampler, workers=spec.model.concurrency))
+    findings = endpoints.setdefault(sampler.key, Findings())
+    endpoint = Endpoint(sampler, workers=spec.model.concurrency, findings=findings)
     digits = fill(prompt_text("geval_digits.txt"), {"high": str(spec.scale[1])})
     return EndpointGrader(endpoint, spec.scale, samples=spec.samples, mode=spec.mode, digits=digits)
 

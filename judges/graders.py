@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -79,38 +80,44 @@ class ExactGrader:
         return _graded(self.mode, weights, mass=sum(math.exp(value) for value in row))
 
 
+@dataclass(slots=True)
+class Findings:
+    """What was found out about the log-probabilities of an endpoint's model; all judges on it share this. None is unknown."""
+
+    temperature: Literal["before", "after"] | None = None
+    """Whether the log-probabilities are those before or after temperature."""
+    joins_digits: bool | None = None
+    """Whether "10" is one token."""
+    is_probed: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
 class Endpoint:
-    """An endpoint's model, and what was found out about its log-probabilities; all judges on it share this.
+    """An endpoint's model, as one judge asks it."""
 
-    `temperature` says whether the log-probabilities are those before or after temperature; `joins_digits` whether "10" is one
-    token. None is unknown.
-    """
-
-    def __init__(self, sampler: ScoreSampler, *, workers: int = 8) -> None:
-        """`workers` requests are sent at once; the sampler may allow fewer."""
+    def __init__(self, sampler: ScoreSampler, *, workers: int = 8, findings: Findings | None = None) -> None:
+        """`workers` requests are sent at once; the sampler may allow fewer. `findings` are those of other judges on it."""
         self.sampler = sampler
         self.workers = workers
-        self.temperature: Literal["before", "after"] | None = None
-        self.joins_digits: bool | None = None
-        self._is_probed = False
-        self._lock = threading.Lock()
+        self.findings = findings or Findings()
 
     def reply(self, turns: Turns) -> list[ReplyToken] | None:
         """A reply's tokens at temperature 1 and top_p 1, where it makes no difference on which side of them a server
         looks. None where the endpoint gives no log-probabilities.
         """
         tokens = self.sampler.reply_tokens(turns, temperature=1.0, max_new_tokens=REPLY_TOKENS)
-        if tokens is not None and self.joins_digits is None:
-            self.joins_digits = _joins_digits(tokens)
+        if tokens is not None and self.findings.joins_digits is None:
+            self.findings.joins_digits = _joins_digits(tokens)
         return tokens
 
     def probe(self, turns: Turns, tokens: Sequence[ReplyToken], digits: Turns | None) -> None:
         """Once an endpoint: the same prompt at temperature 0, and, where `digits` asks for one, a number of two digits."""
-        with self._lock:
-            if not self._is_probed:
-                self._is_probed = True
-                self.temperature = self._compare(turns, tokens)
-            if digits is not None and self.joins_digits is None:
+        found = self.findings
+        with found.lock:
+            if not found.is_probed:
+                found.is_probed = True
+                found.temperature = self._compare(turns, tokens)
+            if digits is not None and found.joins_digits is None:
                 with suppress(ModelError):
                     self.reply(digits)
 
@@ -168,7 +175,7 @@ class EndpointGrader:
                 self._endpoint.probe(turns, tokens, self._digits)
         except ModelError as error:
             return unreachable(error)
-        usable = tokens is not None and not (self._scale[1] > 9 and self._endpoint.joins_digits is False)
+        usable = tokens is not None and not (self._scale[1] > 9 and self._endpoint.findings.joins_digits is False)
         self.mode = "topk" if usable or self._wanted == "topk" else "sampled"
         return self._from_tokens(tokens) if self.mode == "topk" else self._grade(turns)
 
@@ -190,13 +197,14 @@ class EndpointGrader:
         mass = sum(masses.values())
         if mass < MASS_FLOOR:
             return Failure(kind="low_valid_mass", message=f"only {mass:.3f} of the probability is on valid scores")
-        if not self._endpoint.joins_digits:
+        if not self._endpoint.findings.joins_digits:
             unsure = sum(masses.get(score, 0.0) for score in self._openings)
             if unsure > AMBIGUOUS:
                 message = f"{unsure:.3f} of the probability is on digits that may begin a longer score"
                 return Failure(kind="ambiguous_tokens", message=f"{message}; use mode 'sampled' or a scale up to 9")
         value, evidence = _graded("topk", masses, mass=mass)
-        logprobs = f"{self._endpoint.temperature} temperature" if self._endpoint.temperature else "unknown"
+        side = self._endpoint.findings.temperature
+        logprobs = f"{side} temperature" if side else "unknown"
         return value, {**evidence, "logprobs": logprobs}
 
     def _from_draws(self, replies: Sequence[str]) -> Grade | Failure:

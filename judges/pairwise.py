@@ -50,7 +50,7 @@ from harness.records import (
 )
 from harness.suite.grammar import AnswersModel, OpenAIModel, PairwiseSpec
 from judges.forms import Parts, fill, prompt_text
-from judges.graders import MASS_FLOOR, REPLY_TOKENS, Endpoint, masses_along, unreachable
+from judges.graders import MASS_FLOOR, REPLY_TOKENS, Endpoint, Findings, masses_along, unreachable
 from judges.judging import Scored, ask_all, judge_each
 
 VERSION = 1
@@ -322,7 +322,7 @@ def _game(choices: Sequence[Choice | Failure]) -> Game | Failure:
 
 
 def build_pairwise(
-    name: str, spec: PairwiseSpec, models: Models, *, endpoints: dict[str, Endpoint] | None = None
+    name: str, spec: PairwiseSpec, models: Models, *, endpoints: dict[str, Findings] | None = None
 ) -> PairwiseJudge:
     """The judge of a suite's `kind: pairwise`. `endpoints` is the memory of endpoints that judges share, by key.
 
@@ -336,7 +336,8 @@ def build_pairwise(
     if isinstance(spec.model, OpenAIModel):
         sampler = models.score_sampler(spec.model)
         known = {} if endpoints is None else endpoints
-        endpoint = known.setdefault(sampler.key, Endpoint(sampler, workers=spec.model.concurrency))
+        findings = known.setdefault(sampler.key, Findings())
+        endpoint = Endpoint(sampler, workers=spec.model.concurrency, findings=findings)
         chooser = EndpointChoices(endpoint, samples=spec.samples)
     else:
         chooser = ExactChoices(models.choice_scorer(spec.model))
