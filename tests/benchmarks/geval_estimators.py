@@ -3,7 +3,7 @@
 Needs the recorded samples in ../shared/data. The mean and the distribution come out of `muster score geval`, through the openai
 client from a local server; the published values are those of the full set, of which this is half:
 
-    python tests/benchmarks/geval_estimators.py
+    python -m tests.benchmarks.geval_estimators
 """
 
 from __future__ import annotations

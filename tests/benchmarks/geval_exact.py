@@ -4,7 +4,7 @@ Forms about conditions that `embedded:geval` was not trained on, with grades by 
 CPU seconds, tokens that went through the model, and Spearman's rank correlation with the grades; then the ratios.
 Draws are made by two engines: muster's own decode loop, and transformers' `generate` with 20 sequences a form.
 
-    python tests/benchmarks/geval_exact.py --forms 48
+    python -m tests.benchmarks.geval_exact --forms 48
 """
 
 from __future__ import annotations
