@@ -1,6 +1,6 @@
 """Measures an NLI checkpoint in muster against sentence-transformers' CrossEncoder and the transformers pipeline.
 
-    python tests/benchmarks/judges.py [--model FOLDER] [--pairs 400] [--rounds 3]
+    python -m tests.benchmarks.judges [--model FOLDER] [--pairs 400] [--rounds 3]
 
 The same model, the same pairs of mixed length, float32, one thread; each peer at its best batch size of `--batch-sizes`.
 Probabilities must be equal to 1e-4, or it exits with 1. Without --model a classifier with the embedded encoder's weights and
