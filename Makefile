@@ -31,7 +31,7 @@ layers: .venv/dev.stamp
 	$(BIN)/lint-imports
 
 bench: .venv/dev.stamp  ## the benchmark scripts, one after the other; they print ratios and never fail
-	@for script in tests/benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	@for script in tests/benchmarks/*.py; do name=$$(basename $$script .py); echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name; done
 
 clean:
 	rm -rf .venv .muster muster-report.html build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
