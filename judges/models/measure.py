@@ -196,10 +196,10 @@ def _entailment_sets(baselines: Mapping[str, Baseline]) -> list[LabelledSet]:
         return LabelledSet(judge="entailment", name=name, what=what, rows=rows, seen=seen, baselines=baselines, **more)
 
     return [
-        one("snli_dev", "image captions", "nli/snli_dev.jsonl", "held out", held_out=HELD_OUT["snli_dev"], limit=800,
+        one("snli_dev", "image captions", "nli/snli_dev.jsonl", "held out", held_out=HELD_OUT["snli_dev"], limit=600,
             published="nli-deberta-v3-base 0.924 (SNLI test)"),
         one("mnli_matched", "five genres", "nli/mnli_dev_matched_taxinli.jsonl", "held out",
-            held_out=HELD_OUT["mnli_dev_m_taxinli"], limit=800, stored="BERT-base MNLI",
+            held_out=HELD_OUT["mnli_dev_m_taxinli"], limit=600, stored="BERT-base MNLI",
             published="nli-deberta-v3-base 0.900 (mismatched)"),
         one("sick_dev", "captions, simple sentences", "nli/sick_dev.jsonl", "held out"),
         one("cad_snli_dev", "captions edited to turn the label", "nli/cad_snli_dev.jsonl", "held out"),
@@ -208,7 +208,7 @@ def _entailment_sets(baselines: Mapping[str, Baseline]) -> list[LabelledSet]:
         one("fracas", "logic puzzles", "nli/fracas_train.jsonl", "unseen"),
         one("healthver_dev", "claims and medical abstracts", "nli_medical/healthver_dev.jsonl", "held out",
             held_out=HELD_OUT["healthver_dev"], group="topic"),
-        one("nli4ct_dev", "statements on trial reports", "nli_medical/nli4ct_dev.jsonl", "unseen",
+        one("nli4ct_dev", "statements on trial reports", "nli_medical/nli4ct_dev.jsonl", "unseen", limit=100,
             positive=("entailment",)),
         one("mediqa_rqe_validation", "medical questions: does one answer the other", "nli_medical/mediqa_rqe_validation.jsonl",
             "held out", positive=("entailment",)),
@@ -374,7 +374,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if one.judge == kind and (not options.sets or one.name in options.sets):
                 rows = sampled(list(one.rows(options.data)), min(options.limit or one.limit, one.limit))
                 cards[kind, one.name] = card = measured(judge, one, rows)
-                print(f"{time.monotonic() - started:6.0f} s  {kind} {line(card)}", flush=True)
+                print(
+                    f"{time.monotonic() - started:6.0f} s ({time.process_time():.0f} s of CPU)  {kind} {line(card)}",
+                    flush=True,
+                )
         cards = {key: card for key, card in cards.items() if key[0] != kind or card.fingerprint == judge.fingerprint}
         kept = sorted(cards.values(), key=lambda card: _position(order, card))
         write_cards(options.out, kept)
