@@ -381,7 +381,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cards = {key: card for key, card in cards.items() if key[0] != kind or card.fingerprint == judge.fingerprint}
         kept = sorted(cards.values(), key=lambda card: _position(order, card))
         write_cards(options.out, kept)
-        options.table.write_text(table(kept, sets), encoding="utf-8")
+        options.table.write_text(table(kept), encoding="utf-8")
 
 
 def _position(order: Sequence[tuple[str, str]], card: Calibration) -> tuple[int, str, str]:
@@ -418,7 +418,7 @@ def measured(judge: Judge, one: LabelledSet, rows: Sequence[Labelled]) -> Calibr
     values = [truth.values[i] for i in scored]
     beside = baselines(one, kept, card.headline.name, values, positive)
     figures = tuple(replace(f, value=_short(f.value), low=_short(f.low), high=_short(f.high)) for f in card.figures)
-    record = {**card.record, "baselines": beside, "what": one.what}
+    record = {**card.record, "baselines": beside, "what": one.what, "published": published(one, kept)}
     return replace(card, figures=figures, seen=one.seen, record=record)
 
 
@@ -428,10 +428,7 @@ def baselines(
     """What needs no judge, by the same figure on the same rows."""
     if headline == "accuracy":
         names = [str(value) for value in values]
-        found = {"majority": max(names.count(name) for name in set(names)) / len(names)}
-        if one.stored:
-            found[one.stored] = sum(row.other == row.label for row in rows) / len(rows)
-        return {name: round(value, 4) for name, value in found.items()}
+        return {"majority": round(max(names.count(name) for name in set(names)) / len(names), 4)}
     found = {}
     cases = [row.case for row in rows]
     for name, score in one.baselines.items():
@@ -441,6 +438,14 @@ def baselines(
         elif positive is not None and 0 < positive.sum() < len(positive):
             found[name] = float(roc_auc_score(positive, scores))
     return {name: round(value, 4) for name, value in found.items() if not math.isnan(value)}
+
+
+def published(one: LabelledSet, rows: Sequence[Labelled]) -> str:
+    """What other judges are reported to reach, and what stored predictions of one reach on these very rows."""
+    stored = ""
+    if one.stored and rows:
+        stored = f"{one.stored} {number(sum(row.other == row.label for row in rows) / len(rows))} (same rows)"
+    return ", ".join(filter(None, (stored, one.published)))
 
 
 def _short(value: float | None) -> float | None:
@@ -459,20 +464,19 @@ def line(card: Calibration) -> str:
     )
 
 
-def table(cards: Sequence[Calibration], sets: Sequence[LabelledSet]) -> str:
+def table(cards: Sequence[Calibration]) -> str:
     """The Markdown page: a table for each judge."""
     parts = [HEAD]
-    by_key = {(one.judge, one.name): one for one in sets}
     for kind in dict.fromkeys(card.judge for card in cards):
         rows = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
         for card in (card for card in cards if card.judge == kind):
-            rows.append(_row(card, by_key.get((kind, card.labels))))
+            rows.append(_row(card))
         parts += [f"## {kind}\n", "\n".join(rows) + "\n"]
     parts.append("## Seen\n\n" + "\n".join(f"- *{word}*: {meaning}" for word, meaning in SEEN_WORDS.items()) + "\n")
     return "\n".join(parts)
 
 
-def _row(card: Calibration, one: LabelledSet | None) -> str:
+def _row(card: Calibration) -> str:
     figures = {figure.name: figure for figure in card.figures}
     named = f"{figure_name(card.headline.name)} **{number(card.headline.value or 0)}**"
     ends = figure_text(card.headline).partition(" ")[2]
@@ -492,7 +496,7 @@ def _row(card: Calibration, one: LabelledSet | None) -> str:
         "-" if best is None else number(best.value or 0),
         "-" if error is None else number(error.value or 0),
         "-" if top is None else f"{top} {number(beside[top])}" + (" **above the judge**" if below else ""),
-        one.published if one and one.published else "-",
+        str(card.record.get("published") or "-"),
         card.seen or "-",
     ]
     return "| " + " | ".join(cells) + " |"

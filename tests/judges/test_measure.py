@@ -37,7 +37,7 @@ def test_a_set_is_measured_beside_its_baseline():
     scored = [row for row in chosen if row.case.answer is not None]
     expected = roc_auc_score([row.label for row in scored], f1_of_reference([row.case for row in scored]))
     assert card.record["baselines"] == {"F1": pytest.approx(expected, abs=1e-4)}
-    shown = table([card], [SET])
+    shown = table([card])
     assert f"| words | made up | 60 (10 unscored) | AUROC **{card.headline.value:.3f}** (" in shown
     assert f"| F1 {expected:.3f}" in shown
     assert "| someone 0.9 | unseen |" in shown
