@@ -29,12 +29,12 @@ def write_calibration(home: Home, card: Calibration) -> Path:
 
 
 def write_cards(path: Path, cards: Sequence[Calibration]) -> None:
-    """Writes cards as a JSON list; the file appears whole or not at all. Raises UserError where it cannot be written."""
+    """Writes cards as a JSON list, one a line; the file appears whole or not at all. Raises UserError where it cannot be written."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    text = json.dumps([asdict(card) for card in cards], indent=1, ensure_ascii=False, allow_nan=False)
+    lines = [json.dumps(asdict(card), ensure_ascii=False, allow_nan=False) for card in cards]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text + "\n", encoding="utf-8")
+        draft.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
         os.replace(draft, path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
