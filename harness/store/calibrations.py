@@ -29,7 +29,10 @@ def write_calibration(home: Home, card: Calibration) -> Path:
 
 
 def write_cards(path: Path, cards: Sequence[Calibration]) -> None:
-    """Writes cards as a JSON list, one a line; the file appears whole or not at all. Raises UserError where it cannot be written."""
+    """Writes cards as a JSON list, one a line; the file appears whole or not at all.
+
+    Raises UserError where it cannot be written.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     lines = [json.dumps(asdict(card), ensure_ascii=False, allow_nan=False) for card in cards]
     try:
