@@ -54,7 +54,7 @@ def claims_of(sentences: Sequence[str], known: str) -> list[str]:
     """The sentences that claim something; `known` is what context and input say together."""
     plain = [sentence for sentence in sentences if not _is_courtesy(sentence) and not is_evasion(sentence)]
     claims = [s for s in plain if not s.rstrip(" \"'”’)").endswith("?") and not _CHIT_CHAT.match(s)]
-    return claims or [s for s in plain if share(wording(s).stems, wording(known).stems) < 1]
+    return claims or [s for s in plain if share(wording(_CHIT_CHAT.sub("", s)).stems, wording(known).stems) < 1]
 
 
 def _is_courtesy(sentence: str) -> bool:

@@ -8,8 +8,10 @@ computed once per process, whoever asks.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from harness.records import PairClassifier
 from judges.sentences import split_sentences
@@ -59,10 +61,21 @@ class Entailer:
     def entail(self, pairs: Sequence[tuple[str, str]], *, window: int | None = None) -> list[Entailment]:
         """One result a (premise, hypothesis) pair. Over several windows: the decisive one (see `_decisive`).
 
-        A premise of more than `window` tokens is cut; left out, only one longer than the model reads. Raises ValueError
-        when a hypothesis alone is longer than the model reads.
+        A premise of more than `window` tokens is cut, and a hypothesis whose sentences stand in the premise word for word is
+        entailed unasked; left out, only a premise longer than the model reads is cut, and all is asked. Raises ValueError when a
+        hypothesis alone is longer than the model reads.
         """
-        windows = self._windows(pairs, window or self._classifier.max_tokens)
+        if window is not None:
+            verbatim = [_stands_in(hypothesis, premise) for premise, hypothesis in pairs]
+            asked = iter(self._asked([pair for pair, found in zip(pairs, verbatim, strict=True) if not found], window))
+            return [
+                Entailment(entailment=1.0, neutral=0.0, contradiction=0.0, window=hypothesis) if found else next(asked)
+                for (_, hypothesis), found in zip(pairs, verbatim, strict=True)
+            ]
+        return self._asked(pairs, self._classifier.max_tokens)
+
+    def _asked(self, pairs: Sequence[tuple[str, str]], limit: int) -> list[Entailment]:
+        windows = self._windows(pairs, limit)
         wanted = [
             (window, hypothesis) for (_, hypothesis), parts in zip(pairs, windows, strict=True) for window in parts
         ]
@@ -151,6 +164,17 @@ class Entailer:
             for piece, count in self._counted(pieces)
             for part in ([piece] if count <= room or len(piece) < 2 else self._by_words(piece, count, room))
         ]
+
+
+def _stands_in(hypothesis: str, premise: str) -> bool:
+    said = _sentences(hypothesis)
+    return bool(said) and said <= _sentences(premise)
+
+
+@lru_cache(maxsize=4096)
+def _sentences(text: str) -> frozenset[str]:
+    plain = (re.sub(r"\W+", " ", sentence.lower()).strip() for sentence in split_sentences(text))
+    return frozenset(sentence for sentence in plain if sentence)
 
 
 def _decisive(rows: list[tuple[str, tuple[float, float, float]]]) -> Entailment:

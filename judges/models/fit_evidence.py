@@ -39,7 +39,7 @@ from judges.weights import FOLDER
 from judges.wording import share, wording
 
 NLI = "embedded:nli"
-ROWS, LONG_ROWS = 160, 70
+ROWS, LONG_ROWS = 120, 40
 """Most rows of a set about which the NLI model is asked; of a set with articles as context."""
 LONG_WORDS = 200
 OPINIONS = frozenset({"contradicted", "entailed", "covered", "unsupported", "worst"})
@@ -344,8 +344,10 @@ def measure(sets: Mapping[str, LabelledSet], every: Sequence[str], against: froz
 
     for name, data in sets.items():
         others = [other for key, other in sets.items() if key != name]
-        folded = np.zeros(len(data.positive))
+        folds = []
         for kept, left in GroupKFold(5).split(data.features, data.positive, data.groups):
+            if len(set(data.positive[left])) == 1:
+                continue
             apart = LabelledSet(
                 features=data.features[kept],
                 positive=data.positive[kept],
@@ -354,9 +356,14 @@ def measure(sets: Mapping[str, LabelledSet], every: Sequence[str], against: froz
                 nli=data.nli[kept],
                 worded=data.worded.without(list(data.groups[left])),
             )
-            folded[left] = data.features[left] @ fit([*others, apart], every, every, against)[0]
-        figures = [data.baseline, data.nli, scored(data, list(sets.values())), folded, scored(data, others)]
-        cells = " | ".join(f"{roc_auc_score(data.positive, figure):.3f}" for figure in figures)
+            score = data.features[left] @ fit([*others, apart], every, every, against)[0]
+            folds.append(roc_auc_score(data.positive[left], score))
+        figures = [
+            roc_auc_score(data.positive, score)
+            for score in (data.baseline, data.nli, scored(data, list(sets.values())), scored(data, others))
+        ]
+        figures.insert(3, float(np.mean(folds)))
+        cells = " | ".join(f"{figure:.3f}" for figure in figures)
         lines.append(f"| {name} | {len(data.positive)} | {cells} |")
     return "\n".join(lines)
 

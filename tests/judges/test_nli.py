@@ -55,3 +55,13 @@ def test_a_contradicting_window_beats_weaker_support(table_classifier):
     premise = f"Maybe yes. {filler} Surely not."
     model = table_classifier({("Maybe yes.", "It is."): (0.4, 0.6, 0.0), ("Surely not.", "It is."): (0.0, 0.1, 0.9)})
     assert Entailer(model).entail([(premise, "It is.")])[0].label == "contradiction"
+
+
+def test_what_stands_there_word_for_word_is_entailed_unasked(table_classifier):
+    """A judge that looks for evidence needs no model for a sentence of the premise; half a sentence is another claim."""
+    model = table_classifier({})
+    premise = "Nobody believes that he was cured. He went home."
+    found = Entailer(model).entail([(premise, "he went home"), (premise, "he was cured")], window=32)
+    assert [result.label for result in found] == ["entailment", "neutral"]
+    assert model.asked == [(premise, "he was cured")]
+    assert Entailer(model).entail([(premise, "he went home")])[0].label == "neutral"
