@@ -130,7 +130,7 @@ class Entailer:
         return result
 
     def _cut(self, premise: str, room: int) -> list[str]:
-        """Windows of whole sentences, each starting halfway into the one before; a giant sentence is cut by words."""
+        """Windows of whole sentences, each starting with the last of the one before; a giant sentence is cut by words."""
         units: list[str] = []
         for sentence, size in self._counted(split_sentences(premise)):
             units += [sentence] if size <= room else self._by_words(sentence, size, room // 2)
@@ -144,7 +144,7 @@ class Entailer:
             windows.append(" ".join(unit for unit, _ in sized[start:end]))
             if end == len(sized):
                 break
-            start += max(1, (end - start) // 2)
+            start = max(start + 1, end - 1)
         return windows
 
     def _counted(self, texts: list[str]) -> list[tuple[str, int]]:
