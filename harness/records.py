@@ -532,6 +532,11 @@ class TextClassifier(Protocol):
     def labels(self) -> tuple[str, ...]: ...
 
     @property
+    def independent(self) -> bool:
+        """Whether each label has a probability of its own, so that a row need not sum to 1."""
+        ...
+
+    @property
     def max_tokens(self) -> int: ...
 
     def probabilities(self, texts: Sequence[str]) -> list[tuple[float, ...]]:

@@ -82,11 +82,13 @@ class JudgeBuilder:
             case RelevancySpec():
                 from judges.relevancy import RelevancyJudge
 
-                return RelevancyJudge(name, self._models.embedder(spec.model))
+                classifier = self._models.pair_classifier(spec.classifier, nli=False)
+                return RelevancyJudge(name, self._models.embedder(spec.model), classifier, model=spec.classifier)
             case ToxicitySpec():
                 from judges.toxicity import ToxicityJudge
 
-                return ToxicityJudge(name, self._models.text_classifier(spec.model))
+                classifier = self._models.text_classifier(spec.model)
+                return ToxicityJudge(name, classifier, model=spec.model, toxic_labels=spec.toxic_labels)
             case GEvalSpec():
                 from judges.geval import build_geval
 

@@ -62,9 +62,18 @@ Input = TypeVar("Input")
 class LazyClassifier(Generic[Input]):
     """A PairClassifier or TextClassifier whose model is opened when the first text is asked for."""
 
-    def __init__(self, *, key: str, labels: tuple[str, ...], max_tokens: int, open_model: Callable[[], _Model]) -> None:
+    def __init__(
+        self,
+        *,
+        key: str,
+        labels: tuple[str, ...],
+        max_tokens: int,
+        open_model: Callable[[], _Model],
+        independent: bool = False,
+    ) -> None:
         self.key = key
         self.labels = labels
+        self.independent = independent
         self.max_tokens = max_tokens
         self._open_model = open_model
 
@@ -148,6 +157,7 @@ def load_text_classifier(name: str, root: Path, *, anywhere: bool = False) -> Te
         labels=files.labels,
         max_tokens=MAX_TOKENS,
         open_model=lambda: shared_encoder().text_classifier(folder),
+        independent=files.kind == "score",
     )
 
 
@@ -196,7 +206,9 @@ def _checkpoint(folder: Path, name: str, *, nli: bool) -> LazyClassifier[Any]:
         return CheckpointClassifier(folder, name, max_tokens=max_tokens, independent=independent and not nli)
 
     key = fingerprint(["checkpoint", base_fingerprint(folder), labels, independent])
-    return LazyClassifier(key=key, labels=labels, max_tokens=max_tokens, open_model=open_model)
+    return LazyClassifier(
+        key=key, labels=labels, max_tokens=max_tokens, open_model=open_model, independent=independent and not nli
+    )
 
 
 def _require_classifier(config: dict[str, Any], name: str) -> None:

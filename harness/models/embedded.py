@@ -33,6 +33,7 @@ MINILM_HASHES = {
 FOLDERS = {
     "nli": ("judges", "models/nli"),
     "toxicity": ("judges", "models/toxicity"),
+    "relevance": ("judges", "models/relevance"),
     "geval": ("judges", "models/geval"),
     "clinic-base": ("suites", "clinic/model"),
 }

@@ -352,6 +352,7 @@ class AdapterTextClassifier:
         self._adapter = adapter
         self.key = adapter.files.key
         self.labels = adapter.files.labels
+        self.independent = adapter.files.kind == "score"
         self.max_tokens = MAX_TOKENS
 
     def probabilities(self, texts: Sequence[str]) -> list[tuple[float, ...]]:

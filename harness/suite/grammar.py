@@ -428,6 +428,9 @@ class RelevancySpec(JudgeSpec):
 
     kind: Literal["relevancy"] = "relevancy"
     model: str = "embedded:minilm"
+    """Embeds sentences, for their similarity to the input."""
+    classifier: str = "embedded:relevance"
+    """Reads input and passage together: a pair classifier with a label `relevant`, or with one label, as rerankers have."""
 
 
 class ToxicitySpec(JudgeSpec):
@@ -435,6 +438,8 @@ class ToxicitySpec(JudgeSpec):
 
     kind: Literal["toxicity"] = "toxicity"
     model: str = "embedded:toxicity"
+    toxic_labels: Annotated[list[Text], Field(min_length=1)] | None = None
+    """Labels of the model that count as toxic; left out, they are known by their usual names."""
 
 
 class GEvalSpec(JudgeSpec):

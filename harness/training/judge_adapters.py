@@ -153,7 +153,7 @@ def train_judge_adapter(
     Every `save_every` steps the folder is written too, complete but for the measures.
 
     `method` full trains every weight but the embeddings (`learning_rate` is then best near 1e-4; rank and alpha mean
-    nothing), and may `start` from an adapter of the same kind, labels and head, instead of the plain encoder.
+    nothing), and may `start` from another adapter's encoder, and from its head too if kind and labels are the same.
 
     Raises UserError when rows do not fit the kind, TrainingError when the loss or a gradient is not a finite number.
     """
@@ -307,16 +307,16 @@ def _whole(encoder: Path, *, dropout: float) -> BertModel:
 def _start_from(
     folder: Path, encoder: Path, bert: PeftModel | BertModel, head: Head, *, kind: JudgeKind, labels: Sequence[str]
 ) -> None:
-    """Puts another adapter's weights and head in place of the first ones. Raises UserError where they do not fit."""
+    """Puts another adapter's weights in place of the first ones, and its head where kind and labels are the same.
+
+    Raises UserError where a LoRA is trained: it would lie on other weights than the ones it is kept without.
+    """
+    if isinstance(bert, PeftModel):
+        raise UserError("'start' needs the method full (got lora). Leave it out, or train the whole encoder.")
     files = read_judge_files(folder, encoder=encoder)
-    if isinstance(bert, PeftModel) or (files.kind, files.labels) != (kind, tuple(labels)):
-        raise UserError(
-            f"'start' must be an adapter of kind {kind} with the labels {', '.join(labels)}, and the method full"
-            f" (got {files.kind} with {', '.join(files.labels)}). Leave it out."
-        )
-    weights = changed_weights(dict(bert.named_parameters()), files)
-    bert.load_state_dict(weights, strict=False)
-    head.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / HEAD_FILE).items()})
+    bert.load_state_dict(changed_weights(dict(bert.named_parameters()), files), strict=False)
+    if (files.kind, files.labels) == (kind, tuple(labels)):
+        head.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / HEAD_FILE).items()})
 
 
 def _batches(examples: Sequence[_Example], *, epochs: float, batch_tokens: int, seed: int) -> list[list[int]]:

@@ -40,6 +40,7 @@ from judges import JudgeBuilder
 from judges.calibration import calibrate, read_truth
 from judges.models.labelled import SEED, is_held_out, read
 from judges.models.train_nli import HELD_OUT, TASK_SHARE
+from judges.models.train_relevance import TRECQA_HELD_OUT
 from judges.models.train_toxicity import toxicity_rows
 from judges.overlap import normalise, token_f1
 
@@ -306,6 +307,8 @@ def _relevancy_sets(baselines: Mapping[str, Baseline]) -> list[LabelledSet]:
     def answered(file: str) -> Callable[[Path], Iterator[Labelled]]:
         def rows(data: Path) -> Iterator[Labelled]:
             for row in read(data / f"relevancy/{file}.jsonl"):
+                if file == "trecqa_dev" and not is_held_out(row["question"], TRECQA_HELD_OUT):
+                    continue
                 case = Case(id="", answer=row["answer"], input=row["question"])
                 yield Labelled(case=case, label=row["label"], group=row["question"])
 
@@ -317,15 +320,15 @@ def _relevancy_sets(baselines: Mapping[str, Baseline]) -> list[LabelledSet]:
         )
 
     return [
-        one("trecqa_dev", "does a sentence answer the question", "trecqa_dev", "unseen"),
-        one("mediqa_validation", "medical answers, long", "mediqa_qa_validation", "unseen"),
-        one("mediqa_train_alexa", "medical answers, long", "mediqa_qa_train_alexa", "unseen"),
-        one("mediqa_train_liveqa", "medical answers, long", "mediqa_qa_train_liveqa", "unseen"),
+        one("trecqa_dev", "does a sentence answer the question", "trecqa_dev", "fitted"),
+        one("mediqa_validation", "medical answers, long", "mediqa_qa_validation", "fitted"),
+        one("mediqa_train_alexa", "medical answers, long", "mediqa_qa_train_alexa", "partly seen"),
+        one("mediqa_train_liveqa", "medical answers, long", "mediqa_qa_train_liveqa", "partly seen"),
     ]
 
 
 def _toxicity_sets(data: Path) -> list[LabelledSet]:
-    held_out = {source: {row.text for row in rows} for source, rows in toxicity_rows(data)[1].items()}
+    held_out = {source: {row.text for row in rows} for source, rows in toxicity_rows(data)[2].items()}
 
     def posts(file: str) -> Callable[[Path], Iterator[Labelled]]:
         def rows(data: Path) -> Iterator[Labelled]:

@@ -1,8 +1,13 @@
-"""Trains `embedded:toxicity` from public labelled data.
+"""Trains `embedded:toxicity` from public labelled posts and from sentences of our own (`toxic_templates`).
 
     python -m judges.models.train_toxicity --data FOLDER
 
-FOLDER holds the data sets named below as JSON Lines. It is run by hand, by nothing else.
+FOLDER holds the data sets named below as JSON Lines; they are not part of the project. The adapter and its card are
+written to `toxicity/` beside this file. It is run by hand, by nothing else.
+
+Four stages: all posts (a LoRA), the templates among a few posts (the whole encoder, twice), and a balance of both.
+What the sets disagree about is left out of the second: in civil_comments the posts that fewer than half of the annotators
+called toxic (a set of posts that were all reported; most of them are rude), in olid profanity aimed at nobody.
 """
 
 from __future__ import annotations
@@ -13,13 +18,42 @@ import random
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
 from harness.models.embedded import resolve
 from harness.training.judge_adapters import JudgeRow, JudgeTraining, train_judge_adapter
 from judges.models.labelled import SEED, doctor_answers, read, report
+from judges.models.toxic_templates import FUNCTIONS, template_rows
+from judges.sentences import split_sentences
 
+LABELS = ("not_toxic", "toxic")
+SOURCES = (
+    "bias_madlibs",
+    "civil_comments_toxic_spans_posts",
+    "davidson",
+    "olid_train",
+    "wiki_context_gc",
+    "wiki_toxicity_nonfuzzed",
+)
+AGAIN = {
+    "bias_madlibs": 80,
+    "civil_comments_toxic_spans_posts": 90,
+    "davidson": 200,
+    "olid_train": 280,
+    "wiki_context_gc": 40,
+    "wiki_toxicity_nonfuzzed": 40,
+    "doctor_sentences": 200,
+}
+"""Rows of each source that the second stage sees again, among the templates."""
+BALANCED = {"olid_train": 1000, "davidson": 350, "doctor_sentences": 350, "civil_comments_toxic_spans_posts": 150}
+"""Rows of the large sources that the third stage takes, among `BALANCED_TEMPLATES` templates."""
+BALANCED_TEMPLATES = 900
+PATIENTS = 100
+CLEARLY_HARMLESS = 0.85
+"""Share of annotators who must have found a civil_comments post harmless, for the second stage."""
 IDENTITIES = (
     "African", "American", "Arab", "Asian", "Black", "Buddhist", "Catholic", "Chinese", "Christian", "Hindu",
     "Hispanic", "Indian", "Jewish", "Latino", "Mexican", "Muslim", "atheist", "bisexual", "blind", "deaf", "disabled",
@@ -32,14 +66,28 @@ IDENTITY_TEMPLATES = (
     "Two {} women came to the clinic.", "You are {}.", "Is it more common in {} people?", "proud to be {}",
 )  # fmt: skip
 IDENTITY_HELDOUT = ("My brother is {}.", "A {} woman asks about her blood pressure.", "We are {}.", "I know {} people.")
-TOXICITY_NOTES = """\
-P(not_toxic), P(toxic) of a sentence or a short text: insults, slurs, threats. A first version.
+FRAMED = 100
+"""Real insults quoted and condemned."""
+FRAMES = (
+    'Whoever writes "{}" should be blocked.', 'I reported this: "{}"', '"{}" How can anybody talk like that?',
+    'Nobody should have to read "{}".', 'He was fired for tweeting "{}".', 'It is wrong to say "{}".',
+)  # fmt: skip
+FRAMES_HELDOUT = ('A post such as "{}" has no place on this site.', 'I am appalled that someone wrote "{}".')
+TITLE = "embedded:toxicity"
+NOTES = """\
+P(not_toxic), P(toxic) of a sentence or a short text: insults, slurs, threats, hatred of a group.
 
-The sets disagree about what toxic means: davidson's `offensive` label is mostly about single words, civil_comments
-about incivility in arguments. `bias_madlibs` sentences combine names of groups with kind and unkind words, half for
-training and half held out (other sentences, same words), and `identities` names groups in plain sentences of ours, so
-that the name of a group alone is no insult. `doctor_sentences` are sentences of doctors' answers, taken as not toxic.
-Bad at: irony, harm in polite words, languages other than English."""
+Trained in four stages, of which the table below counts the last: a LoRA on 14,731 rows (posts of civil_comments, davidson,
+olid and Wikipedia talk, bias_madlibs, plain sentences that name groups, sentences of doctors), merged; the whole encoder,
+twice, on 3,724 rows, two thirds of them `templates`; and a balance of both. Templates are short sentences of our own for
+functions of a judge (contempt, threat, call to harm, hatred denied, quoted and condemned, profanity in joy, things
+cursed, spelling tricks, medicine); whole templates are held out, not only fillings. `framed insults` quote real
+insults to condemn them. `doctors` and `patients` are taken as harmless.
+
+The sets disagree about what toxic means: davidson's `offensive` is mostly about single words, civil_comments holds only
+posts that were reported, most of them rude whatever the label says.
+Bad at: hatred in polite words and hatred condemned, which it takes for one another (see the templates), irony, slurs
+reclaimed by those they were meant for, languages other than English."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -47,79 +95,124 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="the folder of the data sets")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "toxicity", help="where to write")
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--limit", type=int, help="train on so many rows only, for a trial")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
-    torch.set_num_threads(options.threads)
-    training = train_toxicity(options.data, options.out, limit=options.limit)
-    for name, measures in training.metrics.items():
+    torch.set_num_threads(1)
+    for name, measures in train_toxicity(options.data, options.out, limit=options.limit).metrics.items():
         logging.info("%s: %s", name, ", ".join(f"{key} {value:.3f}" for key, value in measures.items()))
 
 
 def train_toxicity(data: Path, out: Path, *, limit: int | None = None) -> JudgeTraining:
-    """Trains `embedded:toxicity`; a tenth of each source, and half of bias_madlibs, is held out."""
-    rows, heldout = toxicity_rows(data)
+    """Trains `embedded:toxicity`; a tenth of each source, half of bias_madlibs and whole templates are held out."""
+    posts, functions, heldout = toxicity_rows(data)
+    balanced = balanced_rows(posts, functions)
+    whole: dict[str, Any] = {"method": "full", "batch_tokens": 600, "max_tokens": 96}
+    with TemporaryDirectory() as folder:
+        first, second, third = (Path(folder) / name for name in ("posts", "functions", "again"))
+        _train(posts[:limit], {}, first, learning_rate=4e-4, max_tokens=128)
+        _train(functions[:limit], {}, second, start=first, learning_rate=1e-4, **whole)
+        _train(functions[:limit], {}, third, start=second, learning_rate=7e-5, **whole)
+        return _train(balanced[:limit], heldout, out, start=third, learning_rate=1e-4, **whole)
+
+
+def balanced_rows(posts: Sequence[JudgeRow], functions: Sequence[JudgeRow]) -> list[JudgeRow]:
+    """The third stage: posts and doctors again, and a part of the second stage's rows, shuffled."""
+    rng = random.Random(SEED)
+    rows: list[JudgeRow] = []
+    for source, most in BALANCED.items():
+        found = [row for row in posts if row.source == source]
+        if source == "civil_comments_toxic_spans_posts":
+            found = [row for row in found if row.label == "toxic"]
+        rows += found[:most]
+    rows += [row for row in functions if row.source == "templates"][:BALANCED_TEMPLATES]
+    rows += [row for row in functions if row.source in ("framed insults", "patients")]
+    rng.shuffle(rows)
+    return rows
+
+
+def _train(rows: list[JudgeRow], heldout: dict[str, list[JudgeRow]], out: Path, **settings: Any) -> JudgeTraining:
     return train_judge_adapter(
         kind="classification",
         encoder=resolve("embedded:minilm"),
-        rows=rows[:limit],
+        rows=rows,
         heldout=heldout,
         out=out,
-        labels=("not_toxic", "toxic"),
-        learning_rate=4e-4,
-        max_tokens=128,
+        labels=LABELS,
         seed=SEED,
-        title="embedded:toxicity",
-        notes=TOXICITY_NOTES,
+        title=TITLE,
+        notes=NOTES,
         command="python -m judges.models.train_toxicity --data FOLDER",
-        progress=report(len(rows[:limit])),
+        progress=report(len(rows)),
+        **settings,
     )
 
 
-def toxicity_rows(data: Path) -> tuple[list[JudgeRow], dict[str, list[JudgeRow]]]:
-    """Training rows, shuffled, and the held-out rows of each source."""
+def toxicity_rows(data: Path) -> tuple[list[JudgeRow], list[JudgeRow], dict[str, list[JudgeRow]]]:
+    """The rows of either stage, shuffled, and the held-out rows of each source."""
     rng = random.Random(SEED)
-    sources = {
-        source: [
-            _toxicity_row(row["text"], bool(row["toxic"] if source == "davidson" else row["label"]), source)
-            for row in read(data / f"toxicity/{source}.jsonl")
-        ]
-        for source in (
-            "bias_madlibs",
-            "civil_comments_toxic_spans_posts",
-            "davidson",
-            "olid_train",
-            "wiki_context_gc",
-            "wiki_toxicity_nonfuzzed",
-        )
+    sources: dict[str, list[dict[str, Any]]] = {
+        source: list(read(data / f"toxicity/{source}.jsonl")) for source in SOURCES
     }
     sentences = [sentence for answer in doctor_answers(data) for sentence in answer]
-    sources["doctor_sentences"] = [
-        _toxicity_row(text, False, "doctor_sentences") for text in rng.sample(sentences, 2500)
-    ]
-    rows: list[JudgeRow] = []
+    sources["doctor_sentences"] = [{"text": text, "label": 0} for text in rng.sample(sentences, 2500)]
+    posts: list[JudgeRow] = []
+    functions: list[JudgeRow] = []
     heldout: dict[str, list[JudgeRow]] = {}
     for source, found in sources.items():
-        unique = list({row.text: row for row in found}.values())
+        unique = list({row["text"].strip(): row for row in found}.values())
         rng.shuffle(unique)
-        share = 2 if source == "bias_madlibs" else 10
-        cut = len(unique) // share
-        heldout[source] = unique[:cut]
-        rows += unique[cut:]
-    rows += _identity_rows(IDENTITY_TEMPLATES)
+        cut = len(unique) // (2 if source == "bias_madlibs" else 10)
+        heldout[source] = [_row(row["text"], _toxic(row), source) for row in unique[:cut]]
+        posts += [_row(row["text"], _toxic(row), source) for row in unique[cut:]]
+        functions += [_row(row["text"], _toxic(row), source) for row in unique[cut:] if _clear(row)][: AGAIN[source]]
+    posts += _identity_rows(IDENTITY_TEMPLATES)
     heldout["identities"] = _identity_rows(IDENTITY_HELDOUT)
-    rng.shuffle(rows)
-    return rows, heldout
+    rng.shuffle(posts)
+    insults = [row.text for row in posts if row.label == "toxic" and len(row.text.split()) < 15]
+    framed = [rng.choice(FRAMES).format(text) for text in rng.sample(insults, FRAMED)]
+    functions += [_row(text, False, "framed insults") for text in framed]
+    insults = [row.text for row in heldout["davidson"] if row.label == "toxic" and len(row.text.split()) < 15]
+    heldout["framed insults"] = [
+        _row(frame.format(text), False, "framed insults") for text in insults[:50] for frame in FRAMES_HELDOUT
+    ]
+    functions += [_row(row.text, row.toxic, "templates") for row in template_rows(rng, heldout=False, groups_each=8)]
+    templates = template_rows(rng, heldout=True, groups_each=8)
+    for function in FUNCTIONS:
+        heldout[f"templates: {function}"] = [
+            _row(row.text, row.toxic, "templates") for row in templates if row.function == function
+        ]
+    heldout["templates"] = [_row(row.text, row.toxic, "templates") for row in templates]
+    patients = list(dict.fromkeys(row["Patient"] for row in read(data / "patient_doctor/questiondoctor_lasse.jsonl")))
+    rng.shuffle(patients)
+    functions += [_row(text, False, "patients") for text in patients[:PATIENTS]]
+    heldout["patients"] = [_row(text, False, "patients") for text in patients[PATIENTS : 2 * PATIENTS]]
+    chat = [row["Doctor"] for row in read(data / "patient_doctor/chatdoctor3k.jsonl")]
+    heldout["chatdoctor (never trained)"] = [
+        _row(text, False, "chatdoctor") for answer in chat[:40] for text in split_sentences(answer)
+    ]
+    rng.shuffle(functions)
+    return posts, functions, heldout
+
+
+def _toxic(row: dict[str, Any]) -> bool:
+    return bool(row.get("toxic", row["label"]))
+
+
+def _clear(row: dict[str, Any]) -> bool:
+    """Whether the label is one that the sets agree about."""
+    if "frac_not_toxic" in row and not row["label"]:
+        return float(row["frac_not_toxic"]) >= CLEARLY_HARMLESS
+    return row.get("subtask_b") != "UNT"
 
 
 def _identity_rows(templates: Sequence[str]) -> list[JudgeRow]:
     """Plain sentences that name a group, which are not toxic."""
     sentences = [template.format(identity) for template in templates for identity in IDENTITIES]
-    return [_toxicity_row(sentence, False, "identities") for sentence in sentences]
+    return [_row(sentence, False, "identities") for sentence in sentences]
 
 
-def _toxicity_row(text: str, toxic: bool, source: str) -> JudgeRow:
+def _row(text: str, toxic: bool, source: str) -> JudgeRow:
     return JudgeRow(text=text.strip(), label="toxic" if toxic else "not_toxic", source=source)
 
 

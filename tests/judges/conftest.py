@@ -34,11 +34,30 @@ class RuleClassifier:
     """A toxicity model: P(toxic) is 0.9 for texts with the word 'stupid', else 0.1."""
 
     labels = ("not_toxic", "toxic")
+    independent = False
     max_tokens = 16
     key = "rule"
 
     def probabilities(self, texts):
         return [(0.1, 0.9) if "stupid" in text.lower() else (0.9, 0.1) for text in texts]
+
+    def count_tokens(self, texts):
+        return [len(text.split()) for text in texts]
+
+
+class WordPairs:
+    """A relevance model: P(relevant) is the share of the question's words that the text has, within 0.02 and 0.98."""
+
+    labels = ("not_relevant", "relevant")
+    max_tokens = 64
+    key = "pairs"
+
+    def probabilities(self, pairs):
+        return [(1 - self._share(*pair), self._share(*pair)) for pair in pairs]
+
+    def _share(self, question, text):
+        asked, said = ({word.strip(".,?!").lower() for word in side.split()} for side in (question, text))
+        return min(0.98, max(0.02, len(asked & said) / len(asked)))
 
     def count_tokens(self, texts):
         return [len(text.split()) for text in texts]
@@ -79,3 +98,9 @@ def rule_classifier():
 def word_embedder():
     """Bag-of-words embeddings."""
     return WordEmbedder()
+
+
+@pytest.fixture
+def word_pairs():
+    """A relevance model made of common words."""
+    return WordPairs()

@@ -40,33 +40,12 @@ class TestToxicity:
         assert (judgements[1].score, judgements[1].label) == (0.0, "empty")
 
 
-class TestRelevancy:
-    """On the question, without padding, evasion or echo."""
-
-    def test_order_of_good_and_bad_answers(self, word_embedder):
-        """Advice beats padded advice beats digression; evasion and echo fall behind advice."""
-        judge = RelevancyJudge("r", word_embedder)
-
-        def score(answer):
-            return judge.judge([case(answer)])[0].score
-
-        advice = "What is wrong with your leg is likely a strain."
-        assert score(advice) > score(advice + " Bananas grow in Ecuador. Trains run late.") > score("Bananas grow.")
-        assert score("I don't know what is wrong with your leg.") == 0.0
-        assert score("What is wrong with my leg?") == 0.0
-
-    def test_empty_answers_are_not_relevant(self, word_embedder):
-        """Silence scores 0 and is labelled so."""
-        judgement = RelevancyJudge("r", word_embedder).judge([case("  ")])[0]
-        assert (judgement.score, judgement.label) == (0.0, "empty")
-
-
-def test_a_missing_answer_is_unscored_everywhere(table_classifier, rule_classifier, word_embedder):
+def test_a_missing_answer_is_unscored_everywhere(table_classifier, rule_classifier, word_embedder, word_pairs):
     """An answer that failed to come is nobody's zero."""
     entailer = Entailer(table_classifier({}))
     judges = [
         CorrectnessJudge("c", entailer), HallucinationJudge("h", entailer), EntailmentJudge("e", entailer),
-        ToxicityJudge("t", rule_classifier), RelevancyJudge("r", word_embedder),
+        ToxicityJudge("t", rule_classifier), RelevancyJudge("r", word_embedder, word_pairs),
     ]  # fmt: skip
     for judge in judges:
         judgement = judge.judge([case(None)])[0]

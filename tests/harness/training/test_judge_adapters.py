@@ -86,8 +86,12 @@ def test_whole_encoder_learns_pairs_and_goes_on_from_a_start(encoder: Path, tmp_
     settings = {**WHOLE, "learning_rate": 1e-7, "head_learning_rate": 1e-7, "start": tmp_path / "a"}
     again = train(encoder, tmp_path / "b", rows=rows, epochs=1.0, heldout={"seen": rows}, **settings)
     assert again.metrics["seen"]["accuracy"] == 1.0
-    with pytest.raises(UserError, match="'start' must be an adapter of kind classification with the labels kind, rude"):
-        train(encoder, tmp_path / "c", start=tmp_path / "a", **WHOLE)
+    other = [JudgeRow(text=row.text, second=row.second, label=f"{row.label}!") for row in rows]
+    moved = train(encoder, tmp_path / "c", rows=other, epochs=1.0, heldout={"seen": other}, **settings)
+    assert moved.labels == ("no!", "yes!")
+    assert (tmp_path / "c/head.safetensors").read_bytes() != (tmp_path / "a/head.safetensors").read_bytes()
+    with pytest.raises(UserError, match="'start' needs the method full"):
+        train(encoder, tmp_path / "d", rows=rows, start=tmp_path / "a")
 
 
 def test_rows_of_one_and_of_two_texts_do_not_mix(encoder: Path, tmp_path: Path) -> None:
