@@ -82,8 +82,8 @@ class JudgeBuilder:
             case RelevancySpec():
                 from judges.relevancy import RelevancyJudge
 
-                classifier = self._models.pair_classifier(spec.classifier, nli=False)
-                return RelevancyJudge(name, self._models.embedder(spec.model), classifier, model=spec.classifier)
+                reader = self._models.pair_classifier(spec.classifier, nli=False)
+                return RelevancyJudge(name, self._models.embedder(spec.model), reader, model=spec.classifier)
             case ToxicitySpec():
                 from judges.toxicity import ToxicityJudge
 
