@@ -38,7 +38,7 @@ def test_hub_name_of_minilm_is_the_same_folder() -> None:
 
 @pytest.mark.parametrize("name", ["nli", "toxicity", "relevance"])
 def test_adapters_are_whole_small_and_described(name: str) -> None:
-    """Each embedded adapter passes its manifest, has a card, is at most 11.5 MB (a whole encoder's change), and holds no pickle."""
+    """Each embedded adapter passes its manifest, has a card, is at most 11.5 MB, and holds no pickle."""
     folder = embedded.resolve(f"embedded:{name}")
     files = list(folder.iterdir())
     assert sum(path.stat().st_size for path in files) <= 11_500_000
