@@ -5,7 +5,8 @@
 FOLDER holds the data sets named below as JSON Lines; they are not part of the project. The adapter and its card are
 written to `toxicity/` beside this file. It is run by hand, by nothing else.
 
-Four stages: all posts (a LoRA), the templates among a few posts (the whole encoder, twice), and a balance of both.
+Five stages: all posts (a LoRA), the templates among a few posts (the whole encoder, twice), a balance of both, and once more most
+posts with all templates and sentences of doctors, which wins back on posts what the templates had cost.
 What the sets disagree about is left out of the second: in civil_comments the posts that fewer than half of the annotators
 called toxic (a set of posts that were all reported; most of them are rude), in olid profanity aimed at nobody.
 """
@@ -51,6 +52,19 @@ AGAIN = {
 BALANCED = {"olid_train": 1000, "davidson": 350, "doctor_sentences": 350, "civil_comments_toxic_spans_posts": 150}
 """Rows of the large sources that the third stage takes, among `BALANCED_TEMPLATES` templates."""
 BALANCED_TEMPLATES = 900
+LAST = {
+    "olid_train": 3300,
+    "davidson": 2000,
+    "civil_comments_toxic_spans_posts": 1500,
+    "wiki_toxicity_nonfuzzed": 900,
+    "wiki_context_gc": 300,
+    "bias_madlibs": 300,
+    "identities": 200,
+    "doctor_sentences": 1300,
+}
+"""Rows of each source that the last stage takes, beside all templates."""
+CHAT_SENTENCES = 500
+"""Sentences of doctors in chats, taken as harmless, without the first 40 answers, which are measured."""
 PATIENTS = 100
 CLEARLY_HARMLESS = 0.85
 """Share of annotators who must have found a civil_comments post harmless, for the second stage."""
@@ -77,12 +91,13 @@ TITLE = "embedded:toxicity"
 NOTES = """\
 P(not_toxic), P(toxic) of a sentence or a short text: insults, slurs, threats, hatred of a group.
 
-Trained in four stages, of which the table below counts the last: a LoRA on 14,731 rows (posts of civil_comments, davidson,
+Trained in five stages, of which the table below counts the last: a LoRA on 14,731 rows (posts of civil_comments, davidson,
 olid and Wikipedia talk, bias_madlibs, plain sentences that name groups, sentences of doctors), merged; the whole encoder,
-twice, on 3,724 rows, two thirds of them `templates`; and a balance of both. Templates are short sentences of our own for
+twice, on 3,724 rows, two thirds of them `templates`; a balance of both; and most posts again with all templates. Templates are short sentences of our own for
 functions of a judge (contempt, threat, call to harm, hatred denied, quoted and condemned, profanity in joy, things
 cursed, spelling tricks, medicine); whole templates are held out, not only fillings. `framed insults` quote real
-insults to condemn them. `doctors` and `patients` are taken as harmless.
+insults to condemn them. Sentences of
+`doctors`, `chats` with doctors and `patients` are taken as harmless.
 
 The sets disagree about what toxic means: davidson's `offensive` is mostly about single words, civil_comments holds only
 posts that were reported, most of them rude whatever the label says.
@@ -105,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def train_toxicity(data: Path, out: Path, *, limit: int | None = None) -> JudgeTraining:
     """Trains `embedded:toxicity`; a tenth of each source, half of bias_madlibs and whole templates are held out."""
-    posts, functions, heldout = toxicity_rows(data)
+    posts, functions, _ = toxicity_rows(data)
     balanced = balanced_rows(posts, functions)
     whole: dict[str, Any] = {"method": "full", "batch_tokens": 600, "max_tokens": 96}
     with TemporaryDirectory() as folder:
@@ -113,7 +128,23 @@ def train_toxicity(data: Path, out: Path, *, limit: int | None = None) -> JudgeT
         _train(posts[:limit], {}, first, learning_rate=4e-4, max_tokens=128)
         _train(functions[:limit], {}, second, start=first, learning_rate=1e-4, **whole)
         _train(functions[:limit], {}, third, start=second, learning_rate=7e-5, **whole)
-        return _train(balanced[:limit], heldout, out, start=third, learning_rate=1e-4, **whole)
+        fourth = Path(folder) / "balance"
+        _train(balanced[:limit], {}, fourth, start=third, learning_rate=1e-4, **whole)
+        return last_stage(data, out, start=fourth, limit=limit)
+
+
+def last_stage(data: Path, out: Path, *, start: Path, limit: int | None = None) -> JudgeTraining:
+    """The last stage alone, from the adapter in `start`."""
+    posts, functions, heldout = toxicity_rows(data)
+    rng = random.Random(SEED)
+    rows = [row for source, most in LAST.items() for row in [p for p in posts if p.source == source][:most]]
+    rows += [row for row in functions if row.source in ("templates", "framed insults", "patients")]
+    chat = [row["Doctor"] for row in read(data / "patient_doctor/chatdoctor3k.jsonl")][40:]
+    advice = sorted({text for answer in chat for text in split_sentences(answer)})
+    rows += [_row(text, False, "chats") for text in rng.sample(advice, CHAT_SENTENCES)]
+    rng.shuffle(rows)
+    settings: dict[str, Any] = {"method": "full", "batch_tokens": 1024, "max_tokens": 96}
+    return _train(rows[:limit], heldout, out, start=start, learning_rate=8e-5, head_learning_rate=3e-4, **settings)
 
 
 def balanced_rows(posts: Sequence[JudgeRow], functions: Sequence[JudgeRow]) -> list[JudgeRow]:
@@ -188,7 +219,7 @@ def toxicity_rows(data: Path) -> tuple[list[JudgeRow], list[JudgeRow], dict[str,
     functions += [_row(text, False, "patients") for text in patients[:PATIENTS]]
     heldout["patients"] = [_row(text, False, "patients") for text in patients[PATIENTS : 2 * PATIENTS]]
     chat = [row["Doctor"] for row in read(data / "patient_doctor/chatdoctor3k.jsonl")]
-    heldout["chatdoctor (never trained)"] = [
+    heldout["chatdoctor"] = [
         _row(text, False, "chatdoctor") for answer in chat[:40] for text in split_sentences(answer)
     ]
     rng.shuffle(functions)
