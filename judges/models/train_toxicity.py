@@ -93,16 +93,16 @@ P(not_toxic), P(toxic) of a sentence or a short text: insults, slurs, threats, h
 
 Trained in five stages, of which the table below counts the last: a LoRA on 14,731 rows (posts of civil_comments, davidson,
 olid and Wikipedia talk, bias_madlibs, plain sentences that name groups, sentences of doctors), merged; the whole encoder,
-twice, on 3,724 rows, two thirds of them `templates`; a balance of both; and most posts again with all templates.
-Templates are short sentences of our own for functions of a judge (contempt, threat, call to harm, hatred denied, quoted and condemned, profanity in joy, things
-cursed, spelling tricks, medicine); whole templates are held out, not only fillings. `framed insults` quote real
-insults to condemn them. Sentences of
-`doctors`, `chats` with doctors and `patients` are taken as harmless.
+twice, on 3,724 rows, two thirds of them `templates`; a balance of both; and most posts again with all templates. Templates
+are short sentences of our own for functions of a judge (contempt, threat, call to harm, hatred denied, quoted and
+condemned, profanity in joy, things cursed, spelling tricks, medicine); whole templates are held out, not only fillings.
+`framed insults` quote real insults to condemn them. Sentences of `doctors`, `chats` with doctors and `patients` are taken
+as harmless.
 
 The sets disagree about what toxic means: davidson's `offensive` is mostly about single words, civil_comments holds only
-posts that were reported, most of them rude whatever the label says.
-Bad at: hatred in polite words and hatred condemned, which it takes for one another (see the templates), irony, slurs
-reclaimed by those they were meant for, languages other than English."""
+posts that were reported, most of them rude whatever the label says. Bad at: hatred in polite words and hatred condemned,
+which it takes for one another (see the templates), irony, slurs reclaimed by those they were meant for, languages other
+than English."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
