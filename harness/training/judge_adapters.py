@@ -21,7 +21,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from transformers import BertModel
 
 from harness.errors import TrainingError, UserError
 from harness.models.deltas import pack_deltas
+from harness.models.embedded import resolve
 from harness.models.encoder import (
     Head,
     MiniLM,
@@ -64,7 +65,7 @@ from harness.models.judge_files import (
 )
 from harness.records import Progress
 
-__all__ = ["JudgeRow", "JudgeTraining", "train_judge_adapter"]
+__all__ = ["JudgeRow", "JudgeTraining", "remeasure", "train_judge_adapter"]
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ GRADIENT_NORM = 1.0
 LOG_EVERY = 50
 TRAINED = {"lora": "a LoRA on every linear layer", "full": "every weight but the embeddings"}
 SAVED = {"lora": "as float16", "full": "as changes of the base, int8 with a scale a row"}
+MEASURED = "## Measured on held-out rows, from these files"
 UNFINISHED = "This training has not ended; nothing is measured yet.\n"
 WEIGHT_DECAY = 0.01
 
@@ -216,6 +218,16 @@ def train_judge_adapter(
     }
     _finish(out, method, _card(title, training, rows, recipe, notes=notes, command=command))
     return training
+
+
+def remeasure(out: Path, training: JudgeTraining, heldout: Mapping[str, Sequence[JudgeRow]]) -> JudgeTraining:
+    """Measures an adapter whose weights were changed after its training, and writes figures and manifest anew."""
+    encoder = resolve("embedded:minilm")
+    files = read_judge_files(out, encoder=encoder)
+    metrics = _measure(training.kind, encoder, out, heldout, pair=files.pair)
+    made = (out / "CARD.md").read_text(encoding="utf-8").split(MEASURED)[0].rstrip()
+    _finish(out, files.method, "\n\n".join([made, *_measured(metrics)]) + "\n")
+    return replace(training, metrics=metrics)
 
 
 def _reads_pairs(kind: JudgeKind, rows: Sequence[JudgeRow]) -> bool:
@@ -547,10 +559,14 @@ def _card(
         parts.append(f"    {command}")
     parts += ["## From what", _table(("source", "rows"), [(name, f"{n:,}") for name, n in sorted(sources.items())])]
     if training.metrics:
-        columns = list(dict.fromkeys(name for measures in training.metrics.values() for name in measures))
-        lines = [(name, *(_number(measures.get(c)) for c in columns)) for name, measures in training.metrics.items()]
-        parts += ["## Measured on held-out rows, from these files", _table(("set", *columns), lines)]
+        parts += _measured(training.metrics)
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _measured(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
+    columns = list(dict.fromkeys(name for measures in metrics.values() for name in measures))
+    lines = [(name, *(_number(measures.get(c)) for c in columns)) for name, measures in metrics.items()]
+    return [MEASURED, _table(("set", *columns), lines)]
 
 
 def _number(value: float | None) -> str:

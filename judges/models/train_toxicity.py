@@ -6,7 +6,8 @@ FOLDER holds the data sets named below as JSON Lines; they are not part of the p
 written to `toxicity/` beside this file. It is run by hand, by nothing else.
 
 Five stages: all posts (a LoRA), the templates among a few posts (the whole encoder, twice), a balance of both, and once more most
-posts with all templates and sentences of doctors, which wins back on posts what the templates had cost.
+posts with all templates and sentences of doctors, which wins back on posts what the templates had cost. The weights
+kept are the mean of the last two stages (a model soup, Wortsman et al. 2022): the last alone calls quoted insults toxic.
 What the sets disagree about is left out of the second: in civil_comments the posts that fewer than half of the annotators
 called toxic (a set of posts that were all reported; most of them are rude), in olid profanity aimed at nobody.
 """
@@ -23,9 +24,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save
 
+from harness.models.deltas import pack_deltas, unpack_deltas
 from harness.models.embedded import resolve
-from harness.training.judge_adapters import JudgeRow, JudgeTraining, train_judge_adapter
+from harness.models.encoder import load_bert
+from harness.models.judge_files import DELTA_FILE, HEAD_FILE
+from harness.training.judge_adapters import JudgeRow, JudgeTraining, remeasure, train_judge_adapter
 from judges.models.labelled import SEED, doctor_answers, read, report
 from judges.models.toxic_templates import FUNCTIONS, template_rows
 from judges.sentences import split_sentences
@@ -91,18 +96,18 @@ TITLE = "embedded:toxicity"
 NOTES = """\
 P(not_toxic), P(toxic) of a sentence or a short text: insults, slurs, threats, hatred of a group.
 
-Trained in five stages, of which the table below counts the last: a LoRA on 14,731 rows (posts of civil_comments, davidson,
-olid and Wikipedia talk, bias_madlibs, plain sentences that name groups, sentences of doctors), merged; the whole encoder,
-twice, on 3,724 rows, two thirds of them `templates`; a balance of both; and most posts again with all templates. Templates
-are short sentences of our own for functions of a judge (contempt, threat, call to harm, hatred denied, quoted and
-condemned, profanity in joy, things cursed, spelling tricks, medicine); whole templates are held out, not only fillings.
-`framed insults` quote real insults to condemn them. Sentences of `doctors`, `chats` with doctors and `patients` are taken
-as harmless.
+Trained in five stages, of which the table below counts the last: a LoRA on 14,731 rows (posts of civil_comments,
+davidson, olid and Wikipedia talk, bias_madlibs, plain sentences that name groups, sentences of doctors), merged; the
+whole encoder, twice, on 3,724 rows, two thirds of them `templates`; a balance of both; and most posts again with all
+templates. The weights are the mean of the last two stages, and so are the figures. Templates are short sentences of our
+own for functions of a judge (contempt, threat, call to harm, hatred denied, quoted and condemned, profanity in joy,
+things cursed, spelling tricks, medicine); whole templates are held out, not only fillings. `framed insults` quote real
+insults to condemn them. Sentences of `doctors`, `chats` with doctors and `patients` are taken as harmless.
 
 The sets disagree about what toxic means: davidson's `offensive` is mostly about single words, civil_comments holds only
-posts that were reported, most of them rude whatever the label says. Bad at: hatred in polite words and hatred condemned,
-which it takes for one another (see the templates), irony, slurs reclaimed by those they were meant for, languages other
-than English."""
+posts that were reported, most of them rude whatever the label says. Bad at: hatred in polite words and hatred
+condemned, which it takes for one another (see the templates), irony, slurs reclaimed by those they were meant for,
+languages other than English."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -144,7 +149,20 @@ def last_stage(data: Path, out: Path, *, start: Path, limit: int | None = None) 
     rows += [_row(text, False, "chats") for text in rng.sample(advice, CHAT_SENTENCES)]
     rng.shuffle(rows)
     settings: dict[str, Any] = {"method": "full", "batch_tokens": 1024, "max_tokens": 96}
-    return _train(rows[:limit], heldout, out, start=start, learning_rate=8e-5, head_learning_rate=3e-4, **settings)
+    last = _train(rows[:limit], {}, out, start=start, learning_rate=8e-5, head_learning_rate=3e-4, **settings)
+    mean_of(start, out, out)
+    return remeasure(out, last, heldout)
+
+
+def mean_of(first: Path, second: Path, out: Path) -> None:
+    """Writes the mean of two whole-encoder adapters of one kind over `out`, which holds the second's other files."""
+    base = dict(load_bert(resolve("embedded:minilm")).named_parameters())
+    one, two = (unpack_deltas(base, load_file(folder / DELTA_FILE)) for folder in (first, second))
+    mean = {name: (one.get(name, base[name].detach()) + tensor) / 2 for name, tensor in two.items()}
+    heads = [load_file(folder / HEAD_FILE) for folder in (first, second)]
+    (out / DELTA_FILE).write_bytes(save(pack_deltas(base, mean)))
+    halves = {name: ((tensor.float() + heads[1][name].float()) / 2).half() for name, tensor in heads[0].items()}
+    (out / HEAD_FILE).write_bytes(save(halves))
 
 
 def balanced_rows(posts: Sequence[JudgeRow], functions: Sequence[JudgeRow]) -> list[JudgeRow]:
