@@ -22,13 +22,14 @@ FEATURES = ("unsupported", "worst", "contradicted", "words", "content", "phrases
 _OPENING = r"^\W*(?:(?:oh|well|yes|yeah|no|and|but|so|ok|okay|actually|hmm|wow|haha|ah)\b\W*)*"
 _CHIT_CHAT = re.compile(
     _OPENING + r"(?:i|we)\s*(?:['’]?(?:m|ve|d|ll|am|have|do|would|will)\b|also|just|really|too|never|always|definitely"
-    r"|absolutely|totally|personally|n['’]t|not|don['’]t|\s)*\b(?:love|like|hate|enjoy|think|hope|wish|feel|guess|agree|glad"
-    r"|sorry|happy|sure|prefer|appreciate|bet|suppose|imagine|understand|see|know)\b",
+    r"|absolutely|totally|personally|n['’]t|not|don['’]t|\s)*\b(?:love|like|hate|enjoy|hope|wish|feel|agree|glad|sorry|happy"
+    r"|prefer|appreciate)\b(?!.*(?:\b(?:because|but|that|since|as|which|who|when|where|while)\b \w+ \w|[,;]))",
     re.IGNORECASE,
 )
 _COURTESY = (
     "hi hello hey thank welcome bye goodby sorri pleas ye yeah yep nope ok okai oh wow well cool nice right true inde haha lol"
-    " ah hmm good luck dear regard take care see sound fun interest great sure much"
+    " ah hmm good luck dear regard take care see sound fun interest great sure much think"
+    " guess agre know hope"
 )
 _COURTESIES = frozenset(_COURTESY.split())
 _EVASION = re.compile(
@@ -45,9 +46,14 @@ _EVASION = re.compile(
 )
 
 
+_TURN = re.compile(r"\b(?:but|however|although|though)\b(?:\W+\w+){3}", re.IGNORECASE)
+"""What follows an evasion and says something after all."""
+
+
 def is_evasion(sentence: str) -> bool:
     """Whether a sentence declines to answer ("I don't know", "I cannot help with that", "As an AI language model")."""
-    return bool(_EVASION.search(sentence)) and not sentence.rstrip().endswith("?")
+    found = _EVASION.search(sentence)
+    return found is not None and not _TURN.search(sentence, found.end()) and not sentence.rstrip().endswith("?")
 
 
 def claims_of(sentences: Sequence[str], known: str) -> list[str]:

@@ -1,11 +1,11 @@
 """Hallucination: the share of the answer that has no ground, lower is better.
 
 With a *context* (several passages are one: a claim may rest on two of them): P(ungrounded). The answer is cut into sentences. No
-claims are *questions* (they end in a question mark), *courtesies* (greetings, thanks, apologies, "Yes", "I see": no content word
-beside such words), *evasions* ("I don't know") and *first-person chit-chat* (I or we with a verb of feeling or opinion, "I love
-gardening too"). All other sentences are claims, and of each the NLI model is asked whether the context, in windows of at most 160
-tokens, entails or contradicts it. Where an answer has no such claim, its questions and chit-chat are claims as far as they bring
-in a content word that neither context nor input holds ("Have you read the novel by King?").
+claims are *questions* (they end in a question mark), *courtesies* (greetings, thanks, apologies, "Yes", "I think so": no content
+word beside such words), *evasions* ("I don't know") and *first-person chit-chat* (I or we with a verb of feeling and no clause
+after it, "I love gardening too"). All other sentences are claims, and of each the NLI model is asked whether the context, in
+windows of at most 160 tokens, entails or contradicts it. Where an answer has no such claim, its questions and chit-chat are
+claims as far as they bring in a content word that neither context nor input holds ("Have you read the novel by King?").
 Features, from 0 to 1, each counting against the answer: `unsupported`, the claims' mean of 1 - P(entailment); `worst`, the
 largest of them; `contradicted`, the largest P(contradiction); and, over all the answer but its courtesies, the shares that the
 context lacks: of `words`, of `content` words (stems), of `phrases` (two words in a row), of `names` and of `numbers`. Weights
@@ -13,11 +13,12 @@ fitted on labelled answers (judges/models/hallucination) make P(ungrounded) of t
 the share of contradicted claims apart. Mean and worst count both: one wrong claim in ten is a hallucination, and ten are worse.
 
 With a *reference* only: how far the claims are contradicted, since a reference need not say all that is true: half the mean and
-half the largest P(contradiction by the reference) of the claims; of several references the kindest counts.
+half the largest square of the claims' P(contradiction by the reference), squared so that doubts about a paraphrase weigh little;
+of several references the kindest counts.
 With neither, but further *sampled answers*: the mean over claims and samples of P(contradiction) / (P(entailment) +
 P(contradiction)), after SelfCheckGPT-NLI (Manakul et al. 2023, section 5.4).
 An answer without a claim hallucinates nothing: 0, labelled `empty` (blank), `refusal` (it only evades) or `no claims`. Other
-labels: grounded (below 0.5), contradicted (some claim is), unsupported.
+labels: contradicted (some claim is; with a context, if the score is 0.5 or more), unsupported (0.5 or more), grounded.
 
 Judged well: a name, number or fact that the context lacks; a claim that the context says in other words. Judged ill: claims that
 need arithmetic or several passages, and facts of the context wrongly joined.
@@ -35,7 +36,7 @@ from judges.nli import WINDOW, Entailer, Entailment
 from judges.sentences import split_sentences
 from judges.weights import read_weights
 
-VERSION = 2
+VERSION = 3
 
 
 class HallucinationJudge:
@@ -117,11 +118,11 @@ def _claims(entailer: Entailer, case: Case) -> list[str]:
 
 def _against_references(rows: list[tuple[str, list[Entailment]]]) -> Scored:
     kindest = [(claim, min(results, key=lambda result: result.contradiction)) for claim, results in rows]
-    values = [result.contradiction for _, result in kindest]
+    values = [result.contradiction**2 for _, result in kindest]
     contradicted = sum(result.label == "contradiction" for _, result in kindest) / len(kindest)
     score = (sum(values) / len(values) + max(values)) / 2
     sentences = [{"sentence": claim, **_opinion(result)} for claim, result in kindest]
-    label = "grounded" if score < 0.5 else "contradicted"
+    label = "contradicted" if contradicted else "grounded"
     return score, label, {"basis": "reference", "contradicted": round(contradicted, 6), "sentences": sentences}
 
 

@@ -25,11 +25,15 @@ _END = re.compile(
 )
 
 
+_LOWER_END = re.compile(_END.pattern + r"|(?<=[a-zß-ÿ]{2}\.)\s+(?=[a-zß-ÿ])")
+"""For text without any capital, where a full stop must do."""
+
+
 def split_sentences(text: str) -> list[str]:
     """The sentences of `text`, stripped, in order; an empty list for blank text."""
     pieces: list[str] = []
     start = 0
-    for match in _END.finditer(text):
+    for match in (_LOWER_END if text.islower() else _END).finditer(text):
         piece = text[start : match.end()]
         if "\n" not in match.group() and _ends_in_abbreviation(text[start : match.start()]):
             continue

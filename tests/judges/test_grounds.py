@@ -280,9 +280,9 @@ class TestHallucination:
         assert after >= before - 1e-12
 
     def test_with_a_reference_only_contradiction_counts(self, hallucination):
-        """Half the mean (0 + 0.9) / 2 and half the worst 0.9; the sentence beside the point costs nothing."""
+        """Half the mean (0 + 0.81) / 2 and half the worst 0.81; the sentence beside the point costs nothing."""
         judgement = judged(hallucination, case(f"{BESIDE} {WRONG}"))[0]
-        assert judgement.score == pytest.approx((0.45 + 0.9) / 2)
+        assert judgement.score == pytest.approx((0.405 + 0.81) / 2)
         assert judgement.evidence["basis"] == "reference"
         assert score(hallucination, case(BESIDE)) == [0.0]
 
@@ -290,7 +290,7 @@ class TestHallucination:
         """Contradicted by one reference and not by the other is not contradicted."""
         table = {("One", "It is so today."): (0.0, 0.2, 0.8), ("Other", "It is so today."): (0.6, 0.3, 0.1)}
         judge = HallucinationJudge("h", Entailer(table_classifier(table)))
-        assert score(judge, case("It is so today.", references=("One", "Other"))) == [pytest.approx(0.1)]
+        assert score(judge, case("It is so today.", references=("One", "Other"))) == [pytest.approx(0.01)]
 
     def test_with_samples_inconsistency_counts(self, table_classifier):
         """One sample agrees (0.8 against 0), one disagrees (0.2 against 0.6): (0 + 0.75) / 2."""
@@ -481,6 +481,10 @@ def test_entailment_is_the_pair_itself():
         ("Hello!", False),
         ("Thank you very much.", False),
         ("I love that too.", False),
+        ("I think so.", False),
+        ("I like him because he won in 1990.", True),
+        ("I know that he was a critic.", True),
+        ("I am not sure, but it is grown in over 70 countries.", True),
         ("No, it is not.", True),
         ("Good luck!", False),
         ("I don't know.", False),
@@ -507,6 +511,7 @@ def test_chit_chat_alone_is_a_claim_as_far_as_it_brings_something_in():
         ("The cause is unknown.", False),
         ("I don't know you, but rest is best.", False),
         ("You cannot find it in shops.", False),
+        ("I don't know why, but some doctors advise against it.", False),
     ],
 )
 def test_what_an_evasion_is(sentence, evades):
@@ -536,6 +541,8 @@ def test_the_same_content_in_other_letters(left, right):
         ("it is so . he left .", 2),
         ("Dr. Who paid 3.5 p.m. on 5 Jan. 2020.", 1),
         ("really? yes", 2),
+        ("i prefer bowling. my best score is 300.", 2),
+        ("take aspirin approx. twice a day", 1),
         ("好。不。", 2),
         ("no end in sight", 1),
     ],
