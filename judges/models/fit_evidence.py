@@ -50,8 +50,8 @@ FLOORS = {
 }  # fmt: skip
 """Least weights, in log-odds: what the definitions demand whatever the sets say."""
 WEAK = {
-    "correctness": "Weak where an answer must be reasoned out (students' science), and where a negation hides in a long sentence.",
-    "hallucination": "Weak on extractive summaries (QAGS), whose errors are facts wrongly joined, and on long knowledge (FaithDial).",
+    "correctness": "Weak where an answer must be reasoned out (students' science), or hides a negation in a long sentence.",
+    "hallucination": "Weak on extractive summaries (QAGS), whose facts are wrongly joined, and on long knowledge (FaithDial).",
 }
 PENALTY = 0.002
 """Ridge penalty on weights of standardised features, in units of the mean log loss."""
