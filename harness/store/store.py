@@ -45,7 +45,7 @@ SCORES_SQL = """
     WHERE j.run_id = $run ORDER BY j.position, s.position
 """
 MODES_SQL = """
-    SELECT candidate, metric, evidence ->> 'mode' AS mode, count(*) FROM judgements
+    SELECT candidate, metric, TRY(evidence ->> 'mode') AS mode, count(*) FROM judgements
     WHERE run_id = ? AND score IS NOT NULL AND evidence LIKE '{%"mode"%' GROUP BY ALL HAVING mode IS NOT NULL ORDER BY ALL
 """
 LEADERBOARD_SQL = "SELECT split, metric, candidate, n, unscored, mean FROM leaderboard WHERE run = ?"
