@@ -26,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 
 from harness.deciding.wording import figure_name, figure_text, number
 from harness.models.load import ModelRoom
-from harness.records import Calibration, Case, Judge, Judgement
+from harness.records import Calibration, Case, Figure, Judge, Judgement
 from harness.store.calibrations import SHIPPED, read_cards, write_cards
 from harness.suite.grammar import (
     AnyJudgeSpec,
@@ -481,7 +481,7 @@ def table(cards: Sequence[Calibration]) -> str:
 
 def _row(card: Calibration) -> str:
     figures = {figure.name: figure for figure in card.figures}
-    named = f"{figure_name(card.headline.name)} **{number(card.headline.value or 0)}**"
+    named = f"{figure_name(card.headline.name)} **{_shown(card.headline)}**"
     ends = figure_text(card.headline).partition(" ")[2]
     second = figures.get("auroc") if card.headline.name == "spearman" else None
     extra = f"; AUROC {figure_text(second)}" if second is not None else ""
@@ -489,20 +489,25 @@ def _row(card: Calibration) -> str:
     error = figures.get("expected_calibration_error")
     beside = card.record.get("baselines", {})
     top = max(beside, key=lambda name: beside[name], default=None)
-    below = top is not None and (card.headline.value or 0) < beside[top]
+    below = top is not None and card.headline.value is not None and card.headline.value < beside[top]
     n = f"{card.n}" + (f" ({card.unscored} unscored)" if card.unscored else "")
     cells = [
         card.labels,
         str(card.record.get("what", "")),
         n,
         f"{named} {ends}{extra}".strip(),
-        "-" if best is None else number(best.value or 0),
-        "-" if error is None else number(error.value or 0),
+        _shown(best),
+        _shown(error),
         "-" if top is None else f"{top} {number(beside[top])}" + (" **above the judge**" if below else ""),
         str(card.record.get("published") or "-"),
         card.seen or "-",
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _shown(figure: Figure | None) -> str:
+    """A figure's value; a dash where the labels define none, such as AUROC of one class."""
+    return "-" if figure is None or figure.value is None else number(figure.value)
 
 
 COLUMNS = (
