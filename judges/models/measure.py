@@ -127,6 +127,11 @@ def words_of_question(cases: Sequence[Case]) -> Scores:
     return np.array([_share(case.input or "", case.answer or "") for case in cases])
 
 
+def same_for_all(cases: Sequence[Case]) -> Scores:
+    """The same score for every case, which is what always naming the majority comes to: AUROC 0.5."""
+    return np.zeros(len(cases))
+
+
 class Cosine:
     """MiniLM cosine of the answer and something else."""
 
@@ -341,13 +346,20 @@ def _toxicity_sets(data: Path) -> list[LabelledSet]:
         return rows
 
     return [
-        LabelledSet(judge="toxicity", name=file, what=what, rows=posts(file), seen="held out", published=published)
+        LabelledSet(
+            judge="toxicity",
+            name=file,
+            what=what,
+            rows=posts(file),
+            seen="held out",
+            published=published,
+            baselines={"majority": same_for_all},
+        )
         for file, what, published in (
             ("bias_madlibs", "identity words beside kind and unkind words", ""),
             ("civil_comments_toxic_spans_posts", "comments that were reported", ""),
             ("davidson", "posts with slurs: hateful or offensive", ""),
             ("olid_train", "offensive posts", ""),
-            ("wiki_context_gc", "Wikipedia talk in context", ""),
             ("wiki_toxicity_nonfuzzed", "Wikipedia talk", "Detoxify 0.986 (Jigsaw test)"),
         )
     ]
