@@ -34,7 +34,7 @@ def write_cards(path: Path, cards: Sequence[Calibration]) -> None:
     Raises UserError where it cannot be written.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    lines = [json.dumps(asdict(card), ensure_ascii=False, allow_nan=False) for card in cards]
+    lines = [json.dumps(asdict(card), allow_nan=False) for card in cards]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
