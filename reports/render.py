@@ -71,7 +71,7 @@ def write_report(store: Store, run_ids: Sequence[str], out: Path, *, budget: int
 def render(report: Report, *, budget: int = BUDGET) -> str:
     """The page as text."""
     payload = pack(report, budget=budget)
-    style, script = static("report.css"), static("report.js")
+    style, script = static("base.css") + static("report.css"), static("report.js")
     environment = _environment()
     return environment.get_template("report.html.j2").render(
         report=report,

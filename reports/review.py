@@ -98,7 +98,7 @@ def _input(sample: Sample) -> str:
 
 def render_html(sheet: Sheet, shown: Sequence[Mapping[str, Any]]) -> str:
     """The sheet as one HTML file."""
-    style, script = static("review.css"), static("review.js")
+    style, script = static("base.css") + static("review.css"), static("review.js")
     environment = Environment(
         loader=PackageLoader("reports"),
         autoescape=True,

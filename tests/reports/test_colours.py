@@ -1,4 +1,4 @@
-"""The style sheet's colours: readable in light and dark, as WCAG 2.2 AA asks."""
+"""The pages' colours: readable in light and dark, as WCAG 2.2 AA asks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import resources
 
 import pytest
 
-CSS = resources.files("reports").joinpath("static", "report.css").read_text(encoding="utf-8")
+CSS = resources.files("reports").joinpath("static", "base.css").read_text(encoding="utf-8")
 PAIRS = [
     (ink, paper)
     for ink in ("ink", "muted", "accent", "good", "bad", "warn", "idle")
@@ -18,6 +18,7 @@ PAIRS = [
     ("warn", "warn-soft"),
     ("idle", "idle-soft"),
     ("accent", "accent-soft"),
+    ("on-accent", "accent"),
 ]
 PLOTS = [(ink, "paper") for ink in ("plot", "good", "bad", "muted")]
 
