@@ -72,7 +72,7 @@ def render(report: Report, *, budget: int = BUDGET) -> str:
     """The page as text."""
     payload = pack(report, budget=budget)
     style, script = static("base.css") + static("report.css"), static("report.js")
-    environment = _environment()
+    environment = page_environment()
     return environment.get_template("report.html.j2").render(
         report=report,
         payload=payload,
@@ -160,7 +160,8 @@ def suite_yaml(report: Report) -> str:
 # ------------------------------------------------------------------------------------------------------------ templates
 
 
-def _environment() -> Environment:
+def page_environment() -> Environment:
+    """Jinja for every page of this folder: what is put in is escaped, what is missing is an error."""
     environment = Environment(
         loader=PackageLoader("reports"),
         autoescape=True,

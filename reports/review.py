@@ -15,13 +15,12 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.errors import NothingEvaluatedError, UserError
 from harness.records import Answer, Run, Sample, fingerprint
 from harness.store.reviews import Item, Sheet, text_sha
-from reports.render import content_hash, static
+from reports.render import content_hash, page_environment, static
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What a spreadsheet may take for the start of a formula."""
@@ -99,26 +98,23 @@ def _input(sample: Sample) -> str:
 def render_html(sheet: Sheet, shown: Sequence[Mapping[str, Any]]) -> str:
     """The sheet as one HTML file."""
     style, script = static("base.css") + static("review.css"), static("review.js")
-    environment = Environment(
-        loader=PackageLoader("reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("review.html.j2").render(
-        sheet=sheet,
-        data={
-            "sheet": sheet.id,
-            "low": sheet.low,
-            "high": sheet.high,
-            "passFail": sheet.is_pass_fail,
-            "items": list(shown),
-        },
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=content_hash(style),
-        script_hash=content_hash(script),
+    return (
+        page_environment()
+        .get_template("review.html.j2")
+        .render(
+            sheet=sheet,
+            data={
+                "sheet": sheet.id,
+                "low": sheet.low,
+                "high": sheet.high,
+                "passFail": sheet.is_pass_fail,
+                "items": list(shown),
+            },
+            style=Markup(style),
+            script=Markup(script),
+            style_hash=content_hash(style),
+            script_hash=content_hash(script),
+        )
     )
 
 
