@@ -14,11 +14,12 @@ An NLI model gives meaning, wording gives names, numbers and negations, and weig
 - `negation` (against): one of rest and reference is negated, the other is not; `evasive` (against): some sentence evades.
 
 `direction`: *forward* (precision) asks for contradicted, entailed, precise, negation and evasive; *backward* (coverage) for
-covered and what the reference shares; *both*, the default, for all. A question of at most 40 words stands before answer and
-reference alike ("Who designed it? Raymond Unwin"), so short answers are judged as statements are. Premises are read in windows
-of at most 160 tokens, so a long reference is searched to its end. Of several references any one will do: the best counts, of the
-three nearest in words; a short reference with slashes ("Raymond Unwin/architect Barry Parker") is several. An empty answer
-scores 0, and so does one that only evades ("I don't know"; label `refusal`), unless a reference evades as well.
+covered and what the reference shares; *both*, the default, for all. A question stands before answer and reference alike ("Who
+designed it? Raymond Unwin") where it and the reference have at most 40 words, so short answers are judged as statements are.
+Premises are read in windows of at most 160 tokens, so a long reference is searched to its end. Of several references any one
+will do: the best counts, of the three nearest in words; a short reference with slashes ("Raymond Unwin/architect Barry
+Parker") is several. An empty answer scores 0, and so does one that only evades ("I don't know"; label `refusal`), unless a
+reference evades as well.
 Labels: correct (0.5 or more), contradictory (below, and contradicted), partly (0.25 or more), incorrect.
 
 Judged well: the reference's facts in other words; a name within a long answer. Judged ill: reasoning; dosages in long texts.
@@ -39,9 +40,10 @@ from judges.sentences import split_sentences
 from judges.weights import read_weights
 from judges.wording import pairs, share, wording
 
-VERSION = 2
-QUESTION_WORDS = 40
-"""A longer input is a letter, not a question, and would drown what stands after it."""
+VERSION = 3
+SHORT = 40
+"""Words. A longer input is a letter, not a question, and would drown what stands after it; a longer reference says by itself
+what it is about."""
 NEAREST = 3
 """References that the NLI model is asked about."""
 CONTRADICTED = 0.5
@@ -118,6 +120,11 @@ def compare(entailer: Entailer, cases: Sequence[Case], *, direction: Direction =
     return [[draft.comparison(direction) for draft in group] for group in drafts]
 
 
+def is_short(text: str) -> bool:
+    """Whether a text is of the length of a question or a short answer."""
+    return len(text.split()) <= SHORT
+
+
 def nearest_references(case: Case) -> list[str]:
     """The references to ask about, nearest in words first; none when the answer evades and no reference does."""
     references = [part for reference in case.references for part in _alternatives(reference)]
@@ -150,6 +157,7 @@ class _Draft:
         self._entailer = entailer
         self._question = (case.input or "").strip()
         self._reference = reference
+        self._framing = self._question != "" and is_short(self._question) and is_short(reference)
         self._sentences = entailer.claims(case.answer or "")
         self._forward: list[Entailment] = []
         self._readings: list[str] = []
@@ -193,7 +201,7 @@ class _Draft:
         return Comparison(reference=self._reference, features=features, sentences=tuple(rows))
 
     def _framed(self, text: str) -> str:
-        return f"{self._question} {text}" if 0 < len(self._question.split()) <= QUESTION_WORDS else text
+        return f"{self._question} {text}" if self._framing else text
 
     def _features(self, reading: str) -> dict[str, float]:
         rest, known, asked = wording(reading), wording(self._reference), wording(self._question)
