@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from harness.errors import Problem
 from harness.suite.grammar import JUDGE_KINDS, Suite
 from harness.suite.installed import installed_kinds
+from harness.suite.old_names import option_of, told
 from harness.suite.source import Node, YamlPath, child, show, to_plain
 
 _LOOSE_NUMBER = re.compile(r"([-+]?)([0-9]*)(\.[0-9]*)?[eE]([-+]?)([0-9]+)\Z")
@@ -48,7 +49,7 @@ class _Error:
 def explain(error: ValidationError, root: Node) -> list[Problem]:
     """Every mistake behind a failed `Suite.model_validate`, in pydantic's order."""
     errors = [_locate(item, root) for item in error.errors(include_url=False, include_context=True)]
-    meant = {(item.path, suggest(item.key, _keys(item.shape))) for item in errors if item.type == "extra_forbidden"}
+    meant = {(item.path, _meant(item)) for item in errors if item.type == "extra_forbidden"}
     values = {item.path for item in errors if not item.key}
     problems: dict[tuple[YamlPath, str], Problem] = {}
     for item in errors:
@@ -57,6 +58,11 @@ def explain(error: ValidationError, root: Node) -> list[Problem]:
         if not misspelt and not told_deeper:
             problems.setdefault((item.path, item.key), _problem(item))
     return list(problems.values())
+
+
+def _meant(item: _Error) -> str | None:
+    """The key that stands behind an unknown one."""
+    return option_of(item.shape.kind, item.key) or suggest(item.key, _keys(item.shape))
 
 
 def suggest(word: str, words: Iterable[str]) -> str | None:
@@ -173,7 +179,7 @@ def _keys(shape: _Shape) -> list[str]:
 
 def _problem(item: _Error) -> Problem:
     if item.type == "extra_forbidden":
-        return unknown_key(item.path, item.node, item.key, _keys(item.shape))
+        return _unknown_key(item)
     if item.type == "missing" and item.key:
         field = _fields(item.shape.kind)[item.key]
         wanted = describe(_unwrap(_Shape(field.annotation, tuple(field.metadata))))
@@ -187,13 +193,16 @@ def _problem(item: _Error) -> Problem:
     return _wrong_value(item)
 
 
-def unknown_key(path: YamlPath, node: Node, key: str, allowed: Sequence[str]) -> Problem:
+def _unknown_key(item: _Error) -> Problem:
     """The problem of a key that the grammar does not know, shown at the key."""
-    below = child(node, key)
-    place = below.key_place if below is not None and below.key_place is not None else node.spot
-    suggestion = suggest(key, allowed)
-    message = "unknown key" if suggestion else f"unknown key. Known here: {', '.join(allowed)}"
-    return place.problem((*path, key), message, suggestion)
+    below, keys = child(item.node, item.key), _keys(item.shape)
+    place = below.key_place if below is not None and below.key_place is not None else item.node.spot
+    old = told(item.shape.kind, item.key, below)
+    if old is not None:
+        return place.problem((*item.path, item.key), old)
+    suggestion = suggest(item.key, keys)
+    message = "unknown key" if suggestion else f"unknown key. Known here: {', '.join(keys)}"
+    return place.problem((*item.path, item.key), message, suggestion)
 
 
 def wrong_name(name: str) -> str:
