@@ -69,7 +69,7 @@ def train_planned(
             return replace(found, candidate=planned.candidate, base=planned.spec.base)
     if no_train:
         raise UserError(f"--no-train: candidate '{planned.candidate}' is not trained yet. Run `muster train` first.")
-    from harness.training.sft import train
+    from harness.training.trainer import train
 
     with stages.stage(name, steps) as advance:
         return train(

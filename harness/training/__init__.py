@@ -1,6 +1,6 @@
-"""Trainings: `train` (in `harness.training.sft`) makes an adapter of a recipe and rows; the rest says what and whether.
+"""Trainings: `train` (in `harness.training.trainer`) makes an adapter of a recipe and rows; the rest says what and whether.
 
-Importing this package loads neither torch nor trl; importing `harness.training.sft` does.
+Importing this package loads neither torch nor trl; importing `harness.training.trainer` does.
 """
 
 from harness.training.checkpoints import find_training

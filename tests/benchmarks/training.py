@@ -31,7 +31,7 @@ from harness.records import Message, Prompt, Sample
 from harness.suite.grammar import TrainSpec, TransformersModel
 from harness.training import training_rows
 from harness.training.audit import TokenRow, audit_rows
-from harness.training.sft import train
+from harness.training.trainer import train
 
 SYLLABLES = [a + b for a in "bcdfgklmnprst" for b in "aeiou"]
 

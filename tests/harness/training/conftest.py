@@ -100,7 +100,7 @@ def recipe():
 @pytest.fixture
 def run(base_folder, samples, ask, tmp_path):
     """Calls `train` on the tiny base; adapters go to tmp_path/adapters."""
-    from harness.training.sft import train
+    from harness.training.trainer import train
 
     def call(spec, *, rows=None, adapters=None, seed=1, candidate="lora", **options):
         return train(

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from harness.records import Message, Prompt, Sample
 from harness.suite.grammar import TrainSpec, TransformersModel
-from harness.training import checkpoints, sft
+from harness.training import checkpoints, trainer
 
 base, home, rows, kills = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]), json.loads(sys.argv[4])
 samples = [Sample(id=str(n), split="train", row=n, input=i, references=(r,)) for n, (i, r) in enumerate(rows, 1)]
@@ -40,7 +40,7 @@ def die():
 
 
 def train(progress=None, notice=print, adapters=home / "broken"):
-    return sft.train(
+    return trainer.train(
         "lora",
         TrainSpec(
             base="base", rank=4, dropout=0.1, learning_rate=5e-3, epochs=2, save_steps=3, logging_steps=4,

@@ -18,7 +18,17 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaC
 from harness.errors import TrainingError, UserError
 from harness.models.identity import base_fingerprint
 from harness.suite.grammar import TransformersModel
-from harness.training import find_training, sft, training_key, training_rows, training_steps
+from harness.training import (
+    adaptation,
+    find_training,
+    loop,
+    planning,
+    sft,
+    trainer,
+    training_key,
+    training_rows,
+    training_steps,
+)
 from harness.training.attention import PACKABLE, PACKED, is_packable, packed_attention
 from harness.training.audit import IGNORED, audit_rows
 
@@ -202,7 +212,7 @@ def test_progress_counts_every_step(run, recipe):
 def test_a_finished_training_is_found_not_repeated(run, recipe, monkeypatch):
     """The second call returns the first one's adapter, under the name it is now asked for, without loading a model."""
     first = run(recipe())
-    monkeypatch.setattr(sft, "_load_base", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(sft, "load_base", lambda *a, **k: pytest.fail("trained again"))
     second = run(recipe(save_steps=50, logging_steps=1), candidate="twin")
     assert second == dataclasses.replace(first, candidate="twin")
 
@@ -280,7 +290,7 @@ def test_out_of_memory_is_one_line(run, recipe, monkeypatch):
     def starve(*args, **kwargs):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
 
-    monkeypatch.setattr(sft._Trainer, "train", starve)
+    monkeypatch.setattr(sft.SupervisedTrainer, "train", starve)
     with pytest.raises(TrainingError, match=r"lora: the training ran out of memory.*batch_size"):
         run(recipe())
 
@@ -291,14 +301,14 @@ def test_a_full_disk_is_one_line(run, recipe, monkeypatch):
     def fill(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sft, "seal", fill)
+    monkeypatch.setattr(loop, "seal", fill)
     with pytest.raises(TrainingError, match="lora: the disk is full"):
         run(recipe())
 
 
 def test_unusable_recipes_are_refused_before_a_step(run, recipe, monkeypatch):
     """Half precision without a GPU, unknown modules, the output layer and missing libraries are the user's to mend."""
-    monkeypatch.setattr(sft, "_load_base", lambda *a, **k: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(sft, "load_base", lambda *a, **k: pytest.fail("a model was loaded"))
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="'compute_dtype' must be float32 or auto"):
             run(recipe(compute_dtype="bfloat16"))
@@ -315,7 +325,7 @@ def test_a_base_with_an_adapter_or_int8_is_refused(base_folder, samples, ask, re
     """Training goes onto a bare base; int8 bases cannot be trained on."""
     for options, words in (({"adapter": "x"}, "without an adapter"), ({"quantization": "int8"}, "must be nf4")):
         with pytest.raises(UserError, match=words):
-            sft.train(
+            trainer.train(
                 "lora",
                 recipe(),
                 base=TransformersModel(kind="transformers", path=base_folder.name, **options),
@@ -348,7 +358,10 @@ def test_llama_2_7b_counts(recipe):
         vocab_size=32000,
         tie_word_embeddings=False,
     )
-    assert sft.count_parameters(config, sft._lora(recipe(rank=64, alpha=64))) == (33_554_432, 6_771_970_048)
+    assert planning.count_parameters(config, adaptation.lora_config(recipe(rank=64, alpha=64))) == (
+        33_554_432,
+        6_771_970_048,
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,209 @@
+"""The steps of a training: what is counted, when it stops, and how a checkpoint becomes complete.
+
+Guarantees: one rising log, resumed or not; a NaN or infinite loss or gradient ends the training; a machine that gives
+out (memory, disk) ends it with the way out in one line.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import json
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+from transformers.utils import logging as transformers_logging
+
+from harness.errors import TrainingError
+from harness.records import Progress
+from harness.suite.grammar import TrainSpec
+from harness.training.checkpoints import prune_checkpoints, seal
+
+LEDGER = "ledger.json"
+
+Notice = Callable[[str], None]
+
+
+@dataclass(kw_only=True)
+class Ledger:
+    """What a training has counted so far; saved in each checkpoint, so that a resumed log has no gap and no echo."""
+
+    log: list[dict[str, float]] = field(default_factory=list)
+    """One entry a logged step, steps strictly rising."""
+    losses: list[float] = field(default_factory=list)
+    """Loss of each step since the last entry."""
+    tokens: int = 0
+    seconds: float = 0.0
+    resumed: list[int] = field(default_factory=list)
+    """Steps at which an interrupted attempt was taken up."""
+
+    def save(self, folder: Path) -> None:
+        """Write the ledger into a checkpoint that is not sealed yet."""
+        (folder / LEDGER).write_text(json.dumps(asdict(self), allow_nan=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Ledger:
+        """The ledger of a sealed checkpoint."""
+        return cls(**json.loads((folder / LEDGER).read_text(encoding="utf-8")))
+
+
+class Watched:
+    """What every trainer here has before its library's class: a ledger, no card, no report to anybody, and an end at the
+    first number that is not finite.
+    """
+
+    ledger: Ledger
+    step_loss: float
+    gradient_norm: float
+    args: Any
+    state: Any
+
+    def __init__(self, *, ledger: Ledger, **options: Any) -> None:
+        self.ledger = ledger
+        self.step_loss = 0.0
+        self.gradient_norm = 0.0
+        super().__init__(**options)
+
+    def record_loss(self, loss: float) -> None:
+        """Add the loss of a forward pass to its step's. Raises TrainingError where it is not finite."""
+        self.step_loss += loss
+        if not math.isfinite(loss):
+            self._stop("loss", loss)
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        norm = super()._clip_grad_norm(model)  # type: ignore[misc]  # of the library's trainer
+        if math.isfinite(norm):
+            self.gradient_norm = float(norm)
+        elif not self.args.fp16:  # float16's scaler meets infinite gradients on purpose, and skips the step
+            self._stop("gradient norm", float(norm))
+        return norm
+
+    def _stop(self, what: str, value: float) -> None:
+        raise TrainingError(
+            f"the {what} must be finite (got {value} at step {self.state.global_step + 1} of {self.state.max_steps}). "
+            "No adapter was written; lower learning_rate, or look at the rows of this step."
+        )
+
+    def create_model_card(self, *arguments: Any, **options: Any) -> None:
+        """None: the manifest says what was trained."""
+
+    def _send_telemetry(self) -> None:
+        """None."""
+
+
+class Bookkeeper(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
+    """Keeps the ledger, tells the progress, and seals each checkpoint."""
+
+    def __init__(
+        self, trainer: Watched, logging_steps: int, *, environment: Mapping[str, str], progress: Progress
+    ) -> None:
+        self.trainer = trainer
+        self.logging_steps = logging_steps
+        self.environment = environment
+        self.progress = progress
+        self.learning_rate = 0.0
+        self.began = time.perf_counter()
+        self.seconds_before = trainer.ledger.seconds
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Count the steps of earlier attempts."""
+        if state.global_step:
+            self.progress(state.global_step)
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Note the learning rate of this step before the schedule moves on."""
+        self.learning_rate = float(kwargs["optimizer"].param_groups[0]["lr"])
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Add the step to the ledger."""
+        trainer, ledger = self.trainer, self.trainer.ledger
+        ledger.losses.append(trainer.step_loss)
+        trainer.step_loss = 0.0
+        ledger.seconds = self.seconds_before + time.perf_counter() - self.began
+        if state.global_step % self.logging_steps == 0 or state.global_step == state.max_steps:
+            ledger.log.append(
+                {
+                    "step": state.global_step,
+                    "epoch": state.epoch,
+                    "loss": math.fsum(ledger.losses) / len(ledger.losses),
+                    "learning_rate": self.learning_rate,
+                    "grad_norm": trainer.gradient_norm,
+                    "tokens": ledger.tokens,
+                }
+            )
+            ledger.losses.clear()
+        self.progress(1)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Make the checkpoint complete: everything above was only files."""
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nobody reads
+        self.trainer.ledger.save(folder)
+        seal(folder, {"step": state.global_step, "environment": dict(self.environment)})
+        prune_checkpoints(folder.parent)
+
+
+def free(trainer: Any) -> None:
+    """Let go of the model and the optimiser, so that the next training of this process starts from an empty machine."""
+    trainer.accelerator.free_memory()
+    trainer.model = trainer.model_wrapped = trainer.optimizer = None
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No bars and no deprecations of the libraries' own making; what matters is checked here and raised."""
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def stopped_clearly(candidate: str, spec: TrainSpec) -> Iterator[None]:
+    """Turn the ways in which a machine ends a training into TrainingError with the way out."""
+    try:
+        yield
+    except TrainingError as error:
+        raise TrainingError(f"{candidate}: {error}") from None
+    except (MemoryError, RuntimeError, OSError) as error:
+        if _is_out_of_memory(error):
+            raise TrainingError(
+                f"{candidate}: the training ran out of memory (batch_size {spec.batch_size}, max_length "
+                f"{spec.max_length:,}). Lower batch_size and raise gradient_accumulation by as much: the result "
+                "is the same but for rounding."
+            ) from error
+        if _is_out_of_disk(error):
+            raise TrainingError(
+                f"{candidate}: the disk is full. Free some space and run again: the training goes on from its last "
+                "complete checkpoint."
+            ) from error
+        raise
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    words = ("not enough memory", "can't allocate memory", "out of memory")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(w in str(error) for w in words)
+
+
+def _is_out_of_disk(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return any(words in str(error) for words in ("No space left", "PytorchStreamWriter failed"))

@@ -1,0 +1,124 @@
+"""What a training will take, and whether this machine and this base allow it, before a weight is read.
+
+Parameters are counted on the meta device. What the grammar cannot know (the architecture, the GPU, installed
+libraries) is refused here, with one line that says what to change.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+
+from harness.errors import UserError
+from harness.suite.grammar import TrainSpec, TransformersModel
+from harness.training.adaptation import lora_config
+from harness.training.loop import quiet
+from harness.training.recipe import TrainingPlan, needs_bitsandbytes, training_steps
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def plan_training(spec: TrainSpec, *, folder: Path, rows: int, tokens: int | None = None) -> TrainingPlan:
+    """What a training of `rows` rows will take, computed on the meta device: no weight is read.
+
+    Args:
+        spec: a recipe without sweeps.
+        folder: the base model's folder, of which only config.json is read.
+        rows: rows that are trained.
+        tokens: tokens of one epoch, where they have been counted.
+
+    Raises:
+        UserError: the adapter does not fit this architecture.
+    """
+    trainable, total = count_parameters(AutoConfig.from_pretrained(folder, local_files_only=True), lora_config(spec))
+    steps = training_steps(
+        rows,
+        batch_size=spec.batch_size,
+        gradient_accumulation=spec.gradient_accumulation,
+        epochs=spec.epochs,
+        max_steps=spec.max_steps,
+    )
+    epochs = steps * spec.batch_size * spec.gradient_accumulation / rows if spec.max_steps else spec.epochs
+    return TrainingPlan(
+        rows=rows,
+        steps=steps,
+        tokens=None if tokens is None else round(tokens * epochs),
+        trainable_parameters=trainable,
+        total_parameters=total,
+    )
+
+
+def count_parameters(config: PreTrainedConfig, lora: LoraConfig) -> tuple[int, int]:
+    """Trainable parameters, and all of base and adapter together.
+
+    Raises:
+        UserError: the target modules are not in this architecture, or hold its output layer.
+    """
+    with quiet(), torch.device("meta"):
+        base = AutoModelForCausalLM.from_config(config)
+        head = next((name for name, module in base.named_modules() if module is base.get_output_embeddings()), None)
+        try:
+            model = get_peft_model(base, lora)
+        except ValueError as error:
+            raise UserError(f"'target_modules' must fit the base model: {str(error).splitlines()[0]}") from None
+    if head is not None and hasattr(model.get_submodule(f"base_model.model.{head}"), "lora_A"):
+        raise UserError(
+            f"'target_modules' must leave out the output layer {head!r}: its adapter would not be trained. Take it out."
+        )
+    trainable, total = model.get_nb_trainable_parameters()
+    return int(trainable), int(total)
+
+
+def resolve_compute_dtype(asked: str) -> str:
+    """The dtype training computes in: `auto` is float32 on a CPU, bfloat16 on a GPU that has it.
+
+    Raises:
+        UserError: half precision is asked for without a GPU.
+    """
+    if torch.cuda.is_available():
+        if asked == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+            raise UserError("'compute_dtype' must be one this GPU has (got 'bfloat16'). Use float16, float32 or auto.")
+        if asked != "auto":
+            return asked
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    if asked not in ("auto", "float32"):
+        raise UserError(
+            f"'compute_dtype' must be float32 or auto on a machine without a GPU (got {asked!r}). "
+            "Half precision on a CPU is many times slower; leave the option out."
+        )
+    return "float32"
+
+
+def refuse_unusable(spec: TrainSpec, base: TransformersModel) -> None:
+    """Raise UserError for what neither the grammar nor the machine's libraries allow."""
+    if base.adapter is not None:
+        raise UserError(f"'train.base' must be a model without an adapter (got {base.adapter!r} on {spec.base!r}).")
+    if quantization_of(spec, base) == "int8":
+        raise UserError(
+            f"'quantization' must be nf4 for a training (got 'int8' from {spec.base!r}). Set train.quantization: nf4."
+        )
+    if (needs_bitsandbytes(spec) or quantization_of(spec, base)) and importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(
+            "'quantization' and paged optimisers must have bitsandbytes (not installed). "
+            "Install it with: pip install 'muster-harness[gpu]'."
+        )
+
+
+def quantization_of(spec: TrainSpec, base: TransformersModel) -> str | None:
+    """How the frozen weights are held: as the recipe says, else as the base is loaded elsewhere."""
+    return spec.quantization or base.quantization
+
+
+def window_of(folder: Path) -> int | None:
+    """Positions the base was made for, where its configuration says so."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+    return getattr(config, "max_position_embeddings", None)
+
+
+def device_of_machine() -> str:
+    """`cuda` where there is a GPU, else `cpu`."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

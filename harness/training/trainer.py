@@ -1,0 +1,126 @@
+"""The verb: `train` makes a recipe and rows an adapter, or finds the one that is there.
+
+Guarantees: a training is known by its content key before a weight is loaded; the audit has passed before a step is
+taken; one process trains a key at a time; what is published is complete and says what ran (device, dtypes, batching,
+versions), not what was asked. What is fitted, and how, is `sft`'s. Knows no judge and no store. Importing it takes
+seconds (torch, peft, trl): `recipe` answers the light questions.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from harness.models.identity import MODEL_FILES, find_folder
+from harness.models.local import LocalModel
+from harness.records import Progress, Prompt, Sample, Training
+from harness.suite.grammar import TrainSpec, TransformersModel
+from harness.training.audit import audit_rows
+from harness.training.checkpoints import find_training, publish_adapter, training_lock
+from harness.training.loop import Notice, stopped_clearly
+from harness.training.planning import plan_training, refuse_unusable, window_of
+from harness.training.recipe import library_versions, recipe_of, training_key, training_rows
+from harness.training.sft import Batching, fit
+
+
+def train(
+    candidate: str,
+    spec: TrainSpec,
+    *,
+    base: TransformersModel,
+    root: Path,
+    samples: Sequence[Sample],
+    prompt: Callable[[Sample], Prompt],
+    adapters: Path,
+    seed: int,
+    progress: Progress | None = None,
+    notice: Notice | None = None,
+    batching: Batching | None = None,
+) -> Training:
+    """Train a LoRA, or go on with one that was interrupted, or return the one that is there.
+
+    Args:
+        candidate: the name the training is reported under.
+        spec: the recipe, without sweeps.
+        base: the model to train on.
+        root: the suite's folder, which paths in `base` are relative to.
+        samples: the training split; the first reference of each is its answer.
+        prompt: what the candidate is asked for a sample: the same builder that inference uses.
+        adapters: folder of finished adapters; this one comes to lie in `adapters/<key>`.
+        seed: used unless the recipe has its own.
+        progress: called with the optimiser steps finished since the last call; after a resume, the earlier ones first.
+        notice: called with one line on anything the user should know; left out, such lines are dropped.
+        batching: `packed` lays rows end to end, `padded` pads them, for measurements (not in the key). Left out,
+            rows are packed where the architecture allows.
+
+    Raises:
+        UserError: the recipe, the data or the machine do not allow this training; no step was taken.
+        TrainingError: it stopped before its end; checkpoints are kept and the next call goes on from the last.
+        ModelError: the base cannot be loaded.
+    """
+    tell = notice or _drop
+    refuse_unusable(spec, base)
+    rows = training_rows(samples, prompt)
+    folder = find_folder(base.path, root=root, what="model", files=MODEL_FILES, revision=base.revision)
+    template = root / base.chat_template if base.chat_template else None
+    bare = LocalModel(folder, name=base.path, chat_template=template)  # of which only hash and tokenizer are used
+    key = training_key(spec, base_fingerprint=bare.fingerprint, rows=rows, seed=seed)
+    training = find_training(adapters, key)
+    partial = adapters / f"{key}.partial"
+    if training is None:
+        if (adapters / key).exists():
+            tell(f"{candidate}: the adapter {key[:12]} is incomplete or was changed; it is trained again.")
+        token_rows, audit = audit_rows(
+            bare.tokenizer,
+            rows,
+            max_length=spec.max_length,
+            window=window_of(folder),
+            truncation=spec.truncation,
+            batch_size=spec.batch_size,
+        )
+        plan = plan_training(spec, folder=folder, rows=audit.rows, tokens=audit.tokens)
+        with training_lock(partial), stopped_clearly(candidate, spec):
+            ledger, ran = fit(
+                spec,
+                seed=seed,
+                folder=folder,
+                base=base,
+                tokenizer=bare.tokenizer,
+                rows=token_rows,
+                partial=partial,
+                batching=batching,
+                progress=progress or _drop,
+                notice=lambda line: tell(f"{candidate}: {line}"),
+            )
+            training = Training(
+                key=key,
+                candidate=candidate,
+                base=spec.base,
+                base_fingerprint=bare.fingerprint,
+                path=str(adapters / key),
+                rows=plan.rows,
+                steps=plan.steps,
+                tokens=ledger.tokens,
+                seconds=ledger.seconds,
+                trainable_parameters=plan.trainable_parameters,
+                total_parameters=plan.total_parameters,
+                log=tuple(ledger.log),
+                record={
+                    "recipe": recipe_of(spec, seed),
+                    "audit": audit.as_record(),
+                    "ran": ran,
+                    "versions": library_versions(spec),
+                    "resumed_at_steps": ledger.resumed,
+                },
+            )
+            publish_adapter(partial / "adapter", adapters / key, training)
+            shutil.rmtree(partial)
+    elif partial.exists():  # killed between the adapter's rename and the end of the tidying
+        shutil.rmtree(partial, ignore_errors=True)
+    return replace(training, candidate=candidate, base=spec.base)
+
+
+def _drop(_: object) -> None:
+    """The callback of a caller who gave none."""
