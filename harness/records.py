@@ -277,6 +277,23 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fidelity:
+    """How far an exported model says what its candidate says: greedy answers to the same prompts on one machine."""
+
+    prompts: int
+    same_answers: int
+    """Answers that are equal, character by character."""
+    tokens: int
+    """Places along the candidate's answers at which the next token was predicted by both."""
+    same_tokens: int
+    """Of these, where both find the same token likeliest."""
+    max_logit: float
+    """Largest absolute difference of two logits at any of these places."""
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    """Mean change of each judge's scores, exported model minus candidate; None where an answer could not be judged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One suite, evaluated: which candidates and judges, by content, and how far it came."""
 

@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 STAND_INS = {
     "SUITE": "my-suite/suite.yaml", "JUDGE": "exact_match", "RUN": "latest", "A": "base", "B": "lora_r16", "FILE": "out.html",
-    "DIR": "out", "TEXT": "Is it right?", "SHEET": "sheet.html",
+    "DIR": "out", "TEXT": "Is it right?", "SHEET": "sheet.html", "CANDIDATE": "lora_r16",
 }  # fmt: skip
 """What the capital letters of the list of verbs stand for here."""
 
@@ -83,6 +83,8 @@ def test_the_command_works(command, folder):
     if words[1] == "train-judge":
         words[words.index("--data") + 1] = "labels.jsonl"
         words[words.index("--out") + 1] = "judge"
+    if words[1] == "export-model":
+        words[words.index("--to") + 1] = "model"
     if words[1] == "calibrate":
         words[words.index("--labels") + 1] = "rated.jsonl"
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1", "CI": "1"}

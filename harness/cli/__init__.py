@@ -27,6 +27,7 @@ def build_app() -> typer.Typer:
         compare,
         env,
         export,
+        export_model,
         gate,
         init,
         judges,
@@ -61,6 +62,7 @@ def build_app() -> typer.Typer:
     app.command()(runs.runs)
     app.command()(show.show)
     app.command()(export.export)
+    app.command("export-model")(export_model.export_model)
     app.command("train-judge")(train_judge.train_judge)
     app.command()(judges.judges)
     app.command()(init.init)

@@ -34,7 +34,6 @@ from harness.suite.grammar import (
     AnswersModel,
     CandidateSpec,
     FewShot,
-    Generation,
     OpenAIModel,
     Retrieval,
     TransformersModel,
@@ -121,12 +120,12 @@ def build_candidate(
         UserError: for a candidate that is not trained yet, a missing variable, a split without references.
         DataError: for a broken file of recorded answers.
     """
-    settings = _settings(spec.generation or suite.generation, seed=suite.seed)
+    settings = settings_of(spec, suite)
     by_sample = isinstance(spec.model, AnswersModel)
     generator = _generator(name, spec, suite=suite, dataset=dataset, loaded=loaded, models=models, training=training)
     return Candidate(
         name=name,
-        key=fingerprint([generator.key, None if by_sample else _decoding(settings)]),
+        key=candidate_key(generator.key, None if by_sample else settings),
         settings=settings,
         generator=generator,
         ask=_asker(spec, suite=suite, dataset=dataset, models=models),
@@ -134,14 +133,21 @@ def build_candidate(
     )
 
 
-def _settings(generation: Generation, *, seed: int) -> GenerationSettings:
+def settings_of(spec: CandidateSpec, suite: Suite) -> GenerationSettings:
+    """How a candidate's answers are decoded: as its own entry says, else as the suite does."""
+    generation = spec.generation or suite.generation
     return GenerationSettings(
         max_new_tokens=generation.max_new_tokens,
         temperature=generation.temperature,
         top_p=generation.top_p,
         stop=tuple(generation.stop),
-        seed=seed,
+        seed=suite.seed,
     )
+
+
+def candidate_key(model_key: str, settings: GenerationSettings | None) -> str:
+    """The content key of a candidate: of its model and, unless its answers are recorded ones, of its decoding."""
+    return fingerprint([model_key, None if settings is None else _decoding(settings)])
 
 
 def _decoding(settings: GenerationSettings) -> list[object]:

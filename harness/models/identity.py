@@ -138,19 +138,31 @@ def model_key(base_sha: str, adapter: Path | None, *, dtype: str, quantization: 
 
 
 def require_base(adapter: Path, base: str, base_sha: str) -> None:
-    """Refuses an adapter whose manifest.json names another base. An adapter without a manifest (made elsewhere) passes.
+    """Refuses an adapter that is known to be of another base.
+
+    Known is what its manifest.json records, which muster's trainer writes, or what an embedded base it names holds. An
+    adapter made elsewhere says neither, and passes.
 
     Raises ModelError.
     """
-    manifest = adapter / "manifest.json"
-    if not manifest.is_file():
-        return
-    trained_on = _read_json(manifest).get("base_fingerprint")
+    trained_on = _recorded_base(adapter)
     if trained_on is not None and trained_on != base_sha:
         raise ModelError(
-            f"adapter '{adapter.name}' was trained on another base than {base!r} (base {str(trained_on)[:12]}, "
+            f"adapter '{adapter.name}' was trained on another base than {base!r} (base {trained_on[:12]}, "
             f"got {base_sha[:12]}). Train it again on this base."
         )
+
+
+def _recorded_base(adapter: Path) -> str | None:
+    """The fingerprint of the base that an adapter was trained on, where that is known."""
+    from harness.models import embedded
+
+    manifest = adapter / "manifest.json"
+    recorded = _read_json(manifest).get("base_fingerprint") if manifest.is_file() else None
+    if recorded is not None:
+        return str(recorded)
+    name = str(adapter_config(adapter).get("base_model_name_or_path") or "")
+    return base_fingerprint(embedded.resolve(name)) if name.startswith(embedded.PREFIX) else None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -98,6 +98,11 @@ class ModelRoom:
             case _:
                 raise TypeError(f"spec must be a model of the suite's grammar (got {type(spec).__name__})")
 
+    def local_generator(self, spec: TransformersModel, *, adapter: Path | None = None) -> LocalGenerator:
+        """As `generator`, for who needs the model behind it, its tokenizer and its adapter. Loads no weights yet."""
+        found = self._find(spec, adapter)
+        return self._local(found).generator(found.adapter)
+
     def choice_scorer(self, spec: Any) -> ChoiceScorer:
         """What scores given answers exactly. Raises UserError for models that do not run here."""
         if not isinstance(spec, TransformersModel):

@@ -10,6 +10,7 @@ Knows nothing of suites, samples or stores.
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 import warnings
@@ -68,7 +69,7 @@ class LocalModel:
         self.name = name or folder.name
         self.fingerprint = identity.base_fingerprint(folder, chat_template=chat_template)
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self._folder = folder
+        self.folder = folder
         self._dtype: Dtype = dtype
         self._quantization: Quantization | None = quantization
         self._chat_template = chat_template
@@ -85,7 +86,7 @@ class LocalModel:
         from transformers import AutoTokenizer
 
         try:
-            tokenizer = AutoTokenizer.from_pretrained(self._folder, local_files_only=True, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
         except Exception as error:  # the loader raises whatever its many formats raise
             raise ModelError(f"the tokenizer of model '{self.name}' cannot be loaded ({_one_line(error)}).") from None
         if self._chat_template is not None:
@@ -104,7 +105,7 @@ class LocalModel:
             options |= {"quantization_config": self._quantized(), "device_map": {"": self.device}}
         try:
             model = AutoModelForCausalLM.from_pretrained(
-                self._folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, **options
+                self.folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, **options
             )
             if self._quantization is None:
                 model = model.to(self.device)
@@ -226,6 +227,30 @@ class LocalModel:
         self._attached.add(name)
         self._biased = biased
         return name
+
+    def merge(self, adapter: Path) -> Any:
+        """The transformers model with the adapter's change in its own weights, in this model's dtype, to be saved.
+
+        It is no longer part of this object, which reads its base anew when it is next used. Raises ModelError for an
+        adapter that does not fit or breaks the weights, ValueError where the base is quantised: merging would round twice.
+        """
+        if self._quantization is not None:
+            raise ValueError("an adapter is merged into a base of full precision")
+        self._check(adapter)
+        name = self._attach(adapter)
+        try:
+            return self._peft.merge_and_unload(safe_merge=True, adapter_names=[name])
+        except ValueError as error:  # weights that are not finite
+            raise ModelError(f"adapter '{adapter.name}' cannot be merged ({_one_line(error)}).") from None
+        finally:
+            self._forget()
+
+    def release(self) -> None:
+        """Lets go of the weights, which are read anew when they are next asked for."""
+        self._forget()
+        gc.collect()
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
 
     def _forget(self) -> None:
         """Drops the model, to be read anew: PEFT leaves it changed when an adapter fails halfway."""

@@ -12,8 +12,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.errors import ModelError
 from harness.models import identity, rendering
+from harness.models.load import ModelRoom
 from harness.models.local import LocalModel
 from harness.records import ChoiceScorer, GenerationSettings, Generator, LikelihoodScorer, Message, Prompt
+from harness.suite.grammar import TransformersModel
 from tests.harness.models.tiny import LLAMA2, WORDS, make_adapter, make_model
 
 GREEDY = GenerationSettings(max_new_tokens=16)
@@ -172,6 +174,79 @@ def test_adapter_of_another_base_is_refused(tiny_base, tmp_path):
     local.generator(tmp_path / "right")
     with pytest.raises(ModelError, match="trained on another base"):
         local.generator(tmp_path / "wrong")
+
+
+def test_trap_16_an_adapter_is_refused_on_another_base_wherever_it_is_loaded(tiny_base, tmp_path):
+    """The same shape and other weights: refused by the recorded fingerprint, as a candidate's, a judge's or a training's
+    adapter, before anything is loaded; so is an embedded adapter, which names its base, on any other model.
+    """
+    for name in ("right", "wrong"):
+        make_model(tmp_path / name, seed=0 if name == "right" else 3)
+    shutil.copytree(tiny_base, tmp_path / "copy")
+    make_adapter(tmp_path / "adapter", tmp_path / "right", base_sha=identity.base_fingerprint(tmp_path / "right"))
+    room = ModelRoom(tmp_path, device="cpu")
+    spec = TransformersModel(kind="transformers", path="right", adapter="adapter")
+    room.generator(spec)
+    room.generator(spec.model_copy(update={"path": "copy"}))  # the content decides, not the place
+    wrong = spec.model_copy(update={"path": "wrong"})
+    bare = wrong.model_copy(update={"adapter": None})
+    for load in (
+        lambda: room.generator(wrong),
+        lambda: room.choice_scorer(wrong),
+        lambda: room.local_generator(wrong),
+        lambda: room.generator(bare, adapter=tmp_path / "adapter"),
+        lambda: LocalModel(tmp_path / "wrong", device="cpu").generator(tmp_path / "adapter"),
+        lambda: LocalModel(tmp_path / "wrong", device="cpu").choice_scorer(tmp_path / "adapter"),
+        lambda: LocalModel(tmp_path / "wrong", device="cpu").merge(tmp_path / "adapter"),
+        lambda: room.generator(wrong.model_copy(update={"adapter": "embedded:geval"})),
+    ):
+        with pytest.raises(ModelError, match="trained on another base than") as caught:
+            load()
+        assert "\n" not in str(caught.value)
+    room.generator(TransformersModel(kind="transformers", path="embedded:clinic-base", adapter="embedded:geval"))
+
+
+def test_trap_17_many_adapters_share_one_loaded_base(tiny_base, tiny_adapters, tmp_path, monkeypatch):
+    """Candidates of one base are answered on one load; each says what it says loaded alone, the base as control among
+    them; afterwards no parameter wants gradients; an adapter that is not there is an error, never the base's answer.
+    """
+    for number, folder in enumerate((tiny_base, *tiny_adapters)):
+        shutil.copytree(folder, tmp_path / f"m{number}")
+    loads, load = [], AutoModelForCausalLM.from_pretrained
+    monkeypatch.setattr(
+        AutoModelForCausalLM,
+        "from_pretrained",
+        lambda *given, **options: loads.append(given) or load(*given, **options),
+    )
+    room = ModelRoom(tmp_path, device="cpu")
+    base = TransformersModel(kind="transformers", path="m0")
+    specs = [base, *(base.model_copy(update={"adapter": f"m{number}"}) for number in (1, 2)), base]
+    generators = [room.generator(spec) for spec in specs]
+    assert not loads
+    asked = prompts(6)
+    together = [texts(one, asked) for one in generators]
+    assert len(loads) == 1
+    assert together == [peft_texts(tiny_base, adapter, asked) for adapter in (None, *tiny_adapters, None)]
+    assert together[0] != together[1] != together[2] != together[0]
+    local = room.local_generator(base).model
+    assert not any(weight.requires_grad for weight in local.model.parameters())
+    with pytest.raises(ModelError, match="adapter 'm3' is missing"):
+        room.generator(base.model_copy(update={"adapter": "m3"}))
+
+
+def test_a_merged_adapter_leaves_the_base_as_it_was(tiny_base, tiny_adapters):
+    """`merge` gives its model away: the next answers are the base's again, and a quantised base is never merged into."""
+    local = LocalModel(tiny_base, device="cpu")
+    asked = prompts(4)
+    merged = local.merge(tiny_adapters[0])
+    with local.using(None) as model:
+        assert model is not merged
+    assert texts(local.generator(), asked) == peft_texts(tiny_base, None, asked)
+    with torch.inference_mode(), local.using(tiny_adapters[0]) as live:
+        ids = torch.tensor([[1, 5, 9, 30]])
+        assert (merged(ids).logits - live(ids).logits).abs().max() < 1e-5 * live(ids).logits.abs().max()
+    with pytest.raises(ValueError, match="full precision"):
+        LocalModel(tiny_base, device="cpu", quantization="nf4").merge(tiny_adapters[0])
 
 
 def test_adapter_that_does_not_fit_is_one_line(tiny_base, tmp_path):
