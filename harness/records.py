@@ -146,6 +146,8 @@ class Case:
     """What a judge asked for in `Needs.likelihoods`, in that order."""
     opponents: tuple[str, ...] = ()
     """Other candidates' answers to the same input, for a judge that compares answers in pairs."""
+    messages: tuple[Message, ...] = ()
+    """The conversation that `input` is the last turn of; empty where the input is all there was."""
 
     @property
     def sha(self) -> str:
@@ -155,10 +157,11 @@ class Case:
         in the key that the runner makes.
         """
         likely = [likelihood.text for likelihood in self.likelihoods]
+        turns = [[[turn.role, turn.content] for turn in self.messages]] if self.messages else []
         return fingerprint(
             [
                 self.answer, self.input, self.references, self.contexts, self.samples, self.retrieved, likely,
-                self.opponents,
+                self.opponents, *turns,
             ]
         )  # fmt: skip
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 
-from harness.records import Case
+from harness.records import Case, Message
 
 _PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
 _NAMED = {
@@ -37,7 +37,8 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 class Parts:
     """What a form shows of a case beside the answers: of input, reference and context.
 
-    By default the input where there is one, and reference or context where the criteria call them by their names.
+    By default the input where there is one, and reference or context where the criteria call them by their names. The
+    input of a conversation is shown as the whole of it, turn by turn.
     """
 
     def __init__(self, criteria: Sequence[str], shows: Sequence[str] | None) -> None:
@@ -50,8 +51,14 @@ class Parts:
     def of(self, case: Case) -> dict[str, str]:
         """The parts to show that the case has, as text."""
         texts = {
-            "input": case.input or "",
+            "input": _conversation(case.messages) if case.messages else case.input or "",
             "reference": "\n".join(case.references),
             "context": "\n\n".join(case.contexts),
         }
         return {part: text for part, text in texts.items() if part in self.shows and text}
+
+
+def _conversation(messages: Sequence[Message]) -> str:
+    """A conversation as text: what stands in the place of the question that a single input is."""
+    turns = "\n\n".join(f"[{message.role}]\n{message.content}" for message in messages)
+    return f"the last turn of this conversation, with all that came before it.\n\n{turns}\n[End of conversation]"

@@ -20,8 +20,9 @@ which a judge keeps to:
 `auto` is exact here, topk at an endpoint whose first reply has logprobs, else sampled. Comparing scores of different
 modes is refused.
 
-The form shows the input where there is one, and the reference or context where the criteria say "reference" or
-"context" (a case without it is then unscored); `shows` says so outright. Of several criteria each gets steps, a form
+The form shows the input where there is one (of a conversation all of its turns, the system message too), and the
+reference or context where the criteria say "reference" or "context" (a case without it is then unscored); `shows` says
+so outright. Of several criteria each gets steps, a form
 and a score of its own in the evidence, and the score is their mean. With `reason: true` the model is asked why after
 the score is fixed.
 

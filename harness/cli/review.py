@@ -423,9 +423,11 @@ def cluster_of(sample: Sample) -> str:
 
 def unit_line(sample: Sample, answer: Answer) -> dict[str, Any]:
     """An answer as a line for `muster score` and `muster calibrate`."""
+    turns = [{"role": turn.role, "content": turn.content} for turn in sample.messages]
     return {
         "id": f"{sample.id}:{answer.candidate}",
         "input": sample.input,
+        **({"messages": turns} if turns else {}),
         "reference": list(sample.references),
         "context": list(sample.contexts),
         "answer": answer.completion.text,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from harness.data.sources import Rows
     from harness.models.load import ModelRoom
-    from harness.records import Case, Judge, Judgement
+    from harness.records import Case, Judge, Judgement, Message
     from harness.suite.grammar import AnyJudgeSpec
 
 CHUNK = 128
@@ -179,6 +179,7 @@ def validate(judge: str, options: Mapping[str, Any]) -> AnyJudgeSpec:
 
 def read_cases(rows: Rows) -> tuple[list[Any], list[Case]]:
     """The ids as they were given (the line's number where there is none) and the cases. Raises DataError naming each line."""
+    from harness.data.samples import read_conversation
     from harness.data.sources import Mistakes
     from harness.records import Case
 
@@ -194,12 +195,19 @@ def read_cases(rows: Rows) -> tuple[list[Any], list[Case]]:
             if value is WRONG:
                 what = "a list of {text, log_likelihood, tokens}" if name == "likelihoods" else "text"
                 mistakes.add(f"{rows.place(row)}: '{name}' must be {what} (got {row.values[name]!r:.80})")
+        turns: tuple[Message, ...] = ()
+        if row.values.get("messages") is not None:
+            try:
+                turns, _ = read_conversation(row, "messages", answered=False)
+            except ValueError as error:
+                mistakes.add(f"{rows.place(row)}: {error}")
         ids.append(row.values.get("id", row.number))
         cases.append(
             Case(
                 id=str(ids[-1]),
                 answer=read["answer"],
-                input=read["input"],
+                input=turns[-1].content if turns else read["input"],
+                messages=turns if len(turns) > 1 else (),
                 references=read["reference"],
                 contexts=read["context"],
                 samples=read["samples"],

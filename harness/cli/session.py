@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from harness.cli.progress import ProgressStages
     from harness.models.load import ModelRoom
-    from harness.records import Failure, Judge, Training
+    from harness.records import Failure, Judge, Sample, Training
     from harness.running.evaluation import Evaluation, Keyed
     from harness.running.plan import Plan
     from harness.store import Home
@@ -39,10 +39,18 @@ def read_plan(
 def announce(plan: Plan, console: Console) -> None:
     """One line on the suite, one on the splits."""
     suite = plan.loaded.suite
-    counts = ", ".join(f"{name} {len(samples):,}" for name, samples in plan.dataset.splits.items())
+    counts = ", ".join(f"{name} {_size(samples)}" for name, samples in plan.dataset.splits.items())
     console.print(f"[bold]{suite.suite}[/bold] version {suite.version}: {len(plan.candidates)} candidates, "
                   f"{len(suite.judges)} judges", highlight=False)  # fmt: skip
     console.print(f"  splits: {counts}", highlight=False)
+    for line in plan.dataset.notices:
+        console.print(f"  {line}", highlight=False, markup=False)
+
+
+def _size(samples: Sequence[Sample]) -> str:
+    """`40`, or `40 turns of 12 conversations` where each turn is a sample."""
+    rows = len({sample.row for sample in samples})
+    return f"{len(samples):,}" if rows == len(samples) else f"{len(samples):,} turns of {rows:,} conversations"
 
 
 def confirm_requests(plan: Plan, console: Console, *, yes: bool) -> None:

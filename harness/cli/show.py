@@ -157,7 +157,10 @@ def show_sample(store: Store, run: Run, name: str, console: Console) -> None:
     found = find_sample(store.samples(run.id), name)
     sample = found[0]
     console.print(_sample_facts(found))
-    _print_part(console, "input", sample.input)
+    for turn in sample.messages:
+        _print_part(console, turn.role, turn.content)
+    if not sample.messages:
+        _print_part(console, "input", sample.input)
     for reference in sample.references:
         _print_part(console, "reference", reference)
     for context in sample.contexts:

@@ -6,7 +6,8 @@ least a threshold; where one of the two has fewer than three words, of the sets 
 MinHash: every pair at or above the threshold is found. It is a set-similarity join with prefix filtering (Chaudhuri,
 Ganti and Kaushik 2006; Bayardo, Ma and Srikant 2007): two sets as similar as that share one of their rarest members, so
 only pairs that do are compared. Only the evaluation split is held in memory as sets. For a conversation the text is all
-turns of user and assistant before the answer.
+turns of user and assistant before the answer; of a training conversation every turn of the assistant is learnt, so each
+is compared with what stands before it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.data.dataset import Dataset
+from harness.data.samples import every_turn
 from harness.errors import ContaminationError
 from harness.records import Sample
 from harness.suite.grammar import Suite
@@ -77,7 +79,7 @@ def find_overlaps(
     `near` is the Jaccard similarity in (0, 1] from which rows are near duplicates. Sorted by evaluation split and row,
     then strongest first.
     """
-    asked, trained = _grouped(evaluation), _grouped(training)
+    asked, trained = _grouped(evaluation), _grouped(turn for sample in training for turn in every_turn(sample))
     nearest = _nearest(list(asked), list(trained), near, most)
     overlaps: list[Overlap] = []
     for words, samples in asked.items():
@@ -93,7 +95,12 @@ def find_overlaps(
                 pairs += [("normalised", 1.0, s) for s in itertools.islice(others, most - len(pairs))]
             pairs += [("near", similarity, s) for similarity, s in similar[: most - len(pairs)]]
             overlaps += [_overlap(kind, other, sample, similarity) for kind, similarity, other in pairs]
-    return sorted(overlaps, key=lambda o: (o.evaluation_split, o.evaluation_row))  # stable: strongest stay first
+    overlaps.sort(key=lambda o: (o.evaluation_split, o.evaluation_row, KINDS.index(o.kind), -o.similarity))
+    rows: dict[tuple[str, int, str, int], Overlap] = {}
+    for overlap in overlaps:  # two conversations may overlap in several turns
+        pair = (overlap.training_split, overlap.training_row, overlap.evaluation_split, overlap.evaluation_row)
+        rows.setdefault(pair, overlap)
+    return list(rows.values())
 
 
 def count_overlaps(overlaps: Iterable[Overlap], dataset: Dataset) -> list[OverlapCount]:
@@ -112,7 +119,7 @@ def count_overlaps(overlaps: Iterable[Overlap], dataset: Dataset) -> list[Overla
                 exact=kinds["exact"],
                 normalised=kinds["normalised"],
                 near=kinds["near"],
-                rows=len(dataset.splits[evaluation]),
+                rows=len({sample.row for sample in dataset.splits[evaluation]}),
             )
         )
     return counts

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.data.samples import Drawn, build_samples
+from harness.data.samples import Drawn, build_samples, every_turn
 from harness.data.sources import Rows, closest, file_sha256, read_rows
 from harness.data.splits import describe_values, keep, select, share_out
 from harness.errors import DataError, Problem, SuiteError
@@ -34,6 +34,8 @@ class Dataset:
     """Hash of the content of all rows used and of the split each is in."""
     rows: int
     """Rows read, whether a split uses them or not."""
+    notices: tuple[str, ...] = ()
+    """A line each on what was read otherwise than a person may think."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +67,24 @@ def load_dataset(loaded: LoadedSuite, *, limit: int | None = None) -> Dataset:
             sources.append(source)
             members[name] = _members(source.drawn, name)
     splits = {name: _limited(members[name], name, split, suite.seed, limit) for name, split in suite.splits.items()}
+    if suite.data.turns == "every":
+        for name in suite.evaluation_splits():
+            splits[name] = tuple(turn for sample in splits[name] for turn in every_turn(sample))
     _check_ids(splits, suite.splits)
     return Dataset(
         splits=splits,
         columns=tuple(dict.fromkeys(column for source in sources for column in source.columns)),
         sha=_content(splits),
         rows=sum(len(source.drawn) for source in sources),
+        notices=tuple(line for source in sources for line in _left_out(source)),
     )
+
+
+def _left_out(source: _Source) -> list[str]:
+    """A line on the messages of a file's conversations that were left out, if any were."""
+    counts = [d.left_out for d in source.drawn if d.left_out]
+    what = "calls of tools and what they returned are left out"
+    return [f"{source.name}: {what} ({sum(counts):,} messages of {len(counts):,} conversations)."] if counts else []
 
 
 def _main_rows(loaded: LoadedSuite) -> Rows:
@@ -140,7 +153,7 @@ def _shared_and_selected(loaded: LoadedSuite, drawn: list[Drawn]) -> dict[str, l
     suite = loaded.suite
     members: dict[str, list[Sample]] = {}
     selected: set[str] = set()
-    columns = {column: None for sample, _ in drawn for column in sample.columns}
+    columns = {column: None for d in drawn for column in d.sample.columns}
     for name, split in suite.splits.items():
         if split.where is not None:
             missing = [column for column in split.where if column not in columns]
@@ -178,7 +191,7 @@ def _check_ids(splits: Mapping[str, tuple[Sample, ...]], specs: Mapping[str, Spl
             continue
         for sample in samples:
             other = seen.setdefault(sample.id, sample)
-            if (other.input, other.references, other.contexts) != (sample.input, sample.references, sample.contexts):
+            if _texts(other) != _texts(sample):
                 raise DataError(
                     f"split '{name}': id '{sample.id}' (row {sample.row}) must be unique among all evaluation splits "
                     f"(it also names row {other.row} of '{other.split}'). Leave out data.fields.id to have ids made."
@@ -191,6 +204,9 @@ def _content(splits: Mapping[str, tuple[Sample, ...]]) -> str:
 
 def _sample_content(sample: Sample) -> list[object]:
     """All of a sample but its row number, which moves when an earlier row is removed."""
+    return [sample.id, *_texts(sample), sample.cluster, sample.slices, sample.columns]
+
+
+def _texts(sample: Sample) -> list[object]:
     turns = [[turn.role, turn.content] for turn in sample.messages]
-    texts = [sample.input, sample.references, sample.contexts, turns]
-    return [sample.id, *texts, sample.cluster, sample.slices, sample.columns]
+    return [sample.input, sample.references, sample.contexts, turns]

@@ -1,5 +1,9 @@
 """Turns rows into samples: which column is the input, the references, the id; and how a conversation is read.
 
+A conversation is a list of messages, {role, content}, or that list as JSON text: at most one system message, then user
+and assistant in turn. Calls of tools and what tools returned are left out and counted: a message of the assistant that
+calls any (`tool_calls`, `function_call`) goes with its text, which only announces the call.
+
 A sample without an id of its own is named by its content, so the same row has the same name in every file and every
 run. Mistakes of all rows are reported together. Knows nothing of splits: `split` is still empty here.
 """
@@ -15,6 +19,7 @@ from harness.data.sources import Mistakes, Row, Rows, describe, fault
 from harness.records import Message, Role, Sample, fingerprint
 
 ID_DIGITS = 16
+_CALLS = ("tool_calls", "function_call")
 MISSING = "(missing)"
 """The slice of a row that has no value in the slice's column."""
 
@@ -24,6 +29,8 @@ class Drawn(NamedTuple):
 
     sample: Sample
     group: str
+    left_out: int = 0
+    """Messages of its conversation that were left out, since they call a tool or hold what one returned."""
 
 
 class _Columns(NamedTuple):
@@ -36,7 +43,7 @@ class _Columns(NamedTuple):
     slices: tuple[str, ...]
 
 
-class _Bad(Exception):
+class _Bad(ValueError):
     """A mistake in one row; its text lacks only the place."""
 
 
@@ -62,7 +69,7 @@ def build_samples(
     seen: dict[str, int] = {}
     for row in rows.rows:
         try:
-            sample = _sample(row, columns)
+            sample, left_out = _sample(row, columns)
         except _Bad as bad:
             mistakes.add(f"{rows.place(row)}: {bad}")
             continue
@@ -70,23 +77,46 @@ def build_samples(
         seen[base] = seen.get(base, 0) + 1
         if seen[base] > 1 and id is None:
             sample = replace(sample, id=f"{base}-{seen[base]}")
-        drawn.append(Drawn(sample, _group(sample.cluster, base)))
+        drawn.append(Drawn(sample, _group(sample.cluster, base), left_out))
     if id is not None:
         _name_duplicates(rows, id, [d.sample for d in drawn], mistakes)
     mistakes.raise_any()
     return drawn
 
 
+def every_turn(conversation: Sample) -> list[Sample]:
+    """A sample for each turn of the assistant, in order, with what stands before it: `ID#1`, `ID#2`, ….
+
+    They are no independent draws, so they make a cluster: the conversation, unless it belongs to one already. A sample
+    that holds no conversation is returned as it is.
+    """
+    turns = conversation.messages
+    if not turns:
+        return [conversation]
+    earlier = [
+        replace(conversation, input=turns[place - 1].content, references=(turn.content,), messages=turns[:place])
+        for place, turn in enumerate(turns)
+        if turn.role == "assistant"
+    ]
+    cluster = conversation.cluster if conversation.cluster is not None else conversation.id
+    return [
+        replace(sample, id=f"{conversation.id}#{number}", cluster=cluster)
+        for number, sample in enumerate([*earlier, conversation], start=1)
+    ]
+
+
 def _group(cluster: str | None, base: str) -> str:
     return json.dumps(["cluster", cluster] if cluster is not None else ["id", base])
 
 
-def _sample(row: Row, columns: _Columns) -> Sample:
+def _sample(row: Row, columns: _Columns) -> tuple[Sample, int]:
+    """The sample of a row, and how many messages of its conversation were left out."""
     references = _required_texts(row, columns.reference, "reference")
     contexts = _required_texts(row, columns.context, "context")
     turns: tuple[Message, ...] = ()
+    left_out = 0
     if columns.messages is not None:
-        turns = _conversation(row, columns.messages, answered=not columns.reference)
+        turns, left_out = read_conversation(row, columns.messages, answered=not columns.reference)
         if not columns.reference:
             turns, references = turns[:-1], (turns[-1].content,)
         text = turns[-1].content
@@ -94,7 +124,7 @@ def _sample(row: Row, columns: _Columns) -> Sample:
         assert columns.input is not None  # the suite's grammar: exactly one of the two
         text = _text(row, columns.input)
     content = [text, references, contexts, [[turn.role, turn.content] for turn in turns]]
-    return Sample(
+    sample = Sample(
         id=_given_id(row, columns.id) if columns.id is not None else fingerprint(content)[:ID_DIGITS],
         split="",
         input=text,
@@ -106,6 +136,7 @@ def _sample(row: Row, columns: _Columns) -> Sample:
         messages=turns,
         columns=row.values,
     )
+    return sample, left_out
 
 
 def _required_texts(row: Row, columns: Sequence[str], what: str) -> tuple[str, ...]:
@@ -171,21 +202,29 @@ def _name_duplicates(rows: Rows, column: str, samples: Sequence[Sample], mistake
 # ------------------------------------------------------------------------------------------------------- conversations
 
 
-def _conversation(row: Row, column: str, *, answered: bool) -> tuple[Message, ...]:
-    """The turns of a conversation that ends with the assistant (`answered`) or with the user."""
-    turns = tuple(_turn(number, value, column) for number, value in enumerate(_listed(row, column), start=1))
-    spoken = turns[1:] if turns[0].role == "system" else turns
+def read_conversation(row: Row, column: str, *, answered: bool) -> tuple[tuple[Message, ...], int]:
+    """The turns of a conversation that ends with the assistant (`answered`) or with the user, and how many messages
+    were left out. Raises ValueError with what is wrong, place aside.
+    """
+    listed = list(enumerate(_listed(row, column), start=1))
+    kept = [(number, value) for number, value in listed if not _is_of_tools(value)]
+    turns = tuple(_turn(number, value, column) for number, value in kept)
+    spoken = turns[1:] if turns and turns[0].role == "system" else turns
+    got = (
+        ", ".join(turn.role for turn in turns[:8]) + (", …" if len(turns) > 8 else "")
+        if turns
+        else "calls of tools only"
+    )
     for number, turn in enumerate(spoken):
         if turn.role != ("user", "assistant")[number % 2]:
             raise _Bad(
-                f"column '{column}' must alternate user and assistant, after at most one system message "
-                f"(got {', '.join(t.role for t in turns[:8])})."
+                f"column '{column}' must alternate user and assistant, after at most one system message (got {got})."
             )
     last = "assistant" if answered else "user"
     if not spoken or spoken[-1].role != last:
         why = "whose turn is the reference" if answered else "since a column of its own holds the reference"
-        raise _Bad(f"column '{column}' must end with the {last}, {why} (got {turns[-1].role}).")
-    return turns
+        raise _Bad(f"column '{column}' must end with the {last}, {why} (got {turns[-1].role if turns else got}).")
+    return turns, len(listed) - len(kept)
 
 
 def _listed(row: Row, column: str) -> list[Any]:
@@ -200,16 +239,41 @@ def _listed(row: Row, column: str) -> list[Any]:
     return value
 
 
+def _is_of_tools(value: Any) -> bool:
+    """Whether a message calls a tool or holds what one returned."""
+    if not isinstance(value, dict):
+        return False
+    return value.get("role") in ("tool", "function") or any(value.get(key) for key in _CALLS)
+
+
 def _turn(number: int, value: Any, column: str) -> Message:
     where = f"column '{column}': message {number}"
-    if not isinstance(value, dict) or set(value) != {"role", "content"}:
+    # A Parquet file gives every message the keys that any has, with null where it has none.
+    keys = [key for key, held in value.items() if held is not None] if isinstance(value, dict) else []
+    if not isinstance(value, dict) or not {"role", "content"} <= set(value) or set(keys) - {"role", "content", *_CALLS}:
         got = "keys " + ", ".join(map(str, value)) if isinstance(value, dict) else describe(value)
         raise _Bad(f"{where} must have the keys role and content, and no other (got {got}).")
-    role, content = value["role"], value["content"]
+    role = value["role"]
     if role not in get_args(Role):
         raise _Bad(f"{where}: role must be system, user or assistant (got {describe(role)}).")
-    if not isinstance(content, str) or not content.strip():
-        raise _Bad(f"{where}: content must be text (got {describe(content)}).")
+    content = _content(value["content"], where)
     if found := fault(content):
         raise _Bad(f"{where} {found}")
-    return Message(role=cast(Role, role), content=content)
+    return Message(role=cast(Role, role), content=content.strip() if role == "assistant" else content)
+
+
+def _content(value: Any, where: str) -> str:
+    """A message's text: as it stands, or the parts of a list of {type: text, text: …}, a line each."""
+    text = value
+    if isinstance(value, list):
+        parts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in value]
+        for number, part in enumerate(parts, start=1):
+            if not isinstance(part, str):
+                kind = value[number - 1].get("type") if isinstance(value[number - 1], dict) else value[number - 1]
+                raise _Bad(
+                    f"{where}: part {number} of content must be of type text, with a text (got {describe(kind)})."
+                )
+        text = "\n".join(part for part in parts if isinstance(part, str))
+    if not isinstance(text, str) or not text.strip():
+        raise _Bad(f"{where}: content must be text (got {describe(value)}).")
+    return text

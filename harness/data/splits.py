@@ -32,11 +32,11 @@ def share_out(drawn: Sequence[Drawn], shares: Mapping[str, float], *, seed: int)
     """Samples of each share split, in order. Shares lie in (0, 1] and add up to at most 1; the rest is left out."""
     bounds = _bounds(shares)
     splits: dict[str, list[Sample]] = {name: [] for name in shares}
-    for sample, group in drawn:
-        place = position(seed, group)
+    for d in drawn:
+        place = position(seed, d.group)
         name = next((name for name, end in bounds.items() if place < end), None)
         if name is not None:
-            splits[name].append(replace(sample, split=name))
+            splits[name].append(replace(d.sample, split=name))
     return splits
 
 

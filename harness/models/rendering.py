@@ -14,19 +14,35 @@ become text by the tokenizer's chat template; a base model without one gets a pl
 
 except that a single user message is given as it is, followed by an empty line, as a base model's document would be.
 
+Of a conversation every turn of the assistant is trained, in one row. That is possible where the template only appends:
+for each such turn the row's ids up to it are those that inference feeds there, and the turn ends with EOS. Templates
+that rewrite what was said (dropping earlier thoughts, say) are refused.
+
 Knows nothing of models; a tokenizer is anything with the interface of transformers' fast tokenizers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.errors import UserError
 from harness.records import Message
 
 _LABELS = {"user": "User:\n", "assistant": "Assistant:\n", "system": ""}
 _PROBE = (Message(role="user", content="q"), Message(role="assistant", content="\u2603"))
+
+
+class Turn(NamedTuple):
+    """Where a trained turn of the assistant lies among the ids of its row.
+
+    Trained are `ids[start:stop]`, the answer, and `ids[end]`, EOS. Between the two stands at most white space that the
+    template puts there, as Llama-2's does: it is fed and not trained, for no answer shall end with it.
+    """
+
+    start: int
+    stop: int
+    end: int
 
 
 def render(tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
@@ -101,6 +117,51 @@ def training_tokens(tokenizer: Any, prompt_messages: Sequence[Message], answer: 
     prompt_text = render(tokenizer, prompt_messages, add_generation_prompt=True)
     prompt_ids = tokens(tokenizer, prompt_text)
     return prompt_ids, [*answer_tokens(tokenizer, prompt_text, prompt_ids, answer), tokenizer.eos_token_id]
+
+
+def conversation_tokens(
+    tokenizer: Any, prompt_messages: Sequence[Message], answer: str
+) -> tuple[list[int], list[Turn]]:
+    """A training row in which every turn of the assistant is trained: its ids, and the turns in order, the answer last.
+
+    Raises UserError where the tokenizer has no EOS, and for a turn before the answer where there is no chat template,
+    the template changes what it wrote before, or does not end the turn with EOS.
+    """
+    prompt_ids, answer_ids = training_tokens(tokenizer, prompt_messages, answer)
+    earlier = [
+        _earlier_turn(tokenizer, prompt_messages[:place], message.content, prompt_ids)
+        for place, message in enumerate(prompt_messages)
+        if message.role == "assistant"
+    ]
+    end = len(prompt_ids) + len(answer_ids) - 1
+    return [*prompt_ids, *answer_ids], [*earlier, Turn(len(prompt_ids), end, end)]
+
+
+def _earlier_turn(tokenizer: Any, before: Sequence[Message], content: str, ids: list[int]) -> Turn:
+    """Where the turn after the messages `before` lies in `ids`, those of a longer conversation."""
+    if getattr(tokenizer, "chat_template", None) is None:
+        raise UserError(
+            "training on a conversation of several turns needs a chat template, and the base model has none; "
+            "name a Jinja file with 'chat_template' beside the base's path"
+        )
+    text = render(tokenizer, before, add_generation_prompt=True)
+    context = tokens(tokenizer, text)
+    said = answer_tokens(tokenizer, text, context, content)
+    start, stop = len(context), len(context) + len(said)
+    if ids[:stop] != context + said:
+        raise UserError(
+            "the chat template writes an earlier turn otherwise than when it was answered, so the model would be trained "
+            "on ids that it is never fed; use a template that only appends, and whose generation prompt ends without "
+            "white space"
+        )
+    eos = tokenizer.eos_token_id
+    end = next((place for place in range(stop, len(ids)) if ids[place] == eos), None)
+    if end is None or tokenizer.decode(ids[stop:end]).strip():
+        raise UserError(
+            f"the chat template does not end an assistant's turn with {tokenizer.eos_token}, so the model would not learn "
+            "to stop; write {{ eos_token }} after the content of an assistant's turn"
+        )
+    return Turn(start, stop, end)
 
 
 def _lead(tokenizer: Any) -> str:

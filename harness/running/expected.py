@@ -113,5 +113,10 @@ def _judges(plan: Plan) -> Iterator[Expected]:
 
 
 def _shown_tokens(sample: Sample) -> int:
-    texts: Sequence[str] = (sample.input, *sample.references, *sample.contexts)
+    texts: Sequence[str] = (
+        sample.input,
+        *(turn.content for turn in sample.messages[:-1]),
+        *sample.references,
+        *sample.contexts,
+    )
     return sum(estimate_tokens(text) for text in texts)

@@ -188,11 +188,15 @@ def _unscored(case: Case, metric: Metric, kind: str, message: str) -> Judgement:
 
 
 def case_of(sample: Sample, answer: Answer, opponents: Sequence[Answer] = ()) -> Case:
-    """What a judge sees of an answer. What the candidate retrieved stands apart from the data's own context."""
+    """What a judge sees of an answer. What the candidate retrieved stands apart from the data's own context.
+
+    Of a conversation the input is the user's last turn; the turns stand beside it where there are more.
+    """
     return Case(
         id=sample.id, answer=answer.completion.text, input=sample.input,
         references=sample.references, contexts=sample.contexts, retrieved=answer.contexts,
         opponents=tuple(b.completion.text or "" for b in opponents),
+        messages=sample.messages if len(sample.messages) > 1 else (),
     )  # fmt: skip
 
 

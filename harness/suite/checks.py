@@ -141,7 +141,13 @@ def _prompt(draft: Draft, root: Node) -> Iterator[Problem]:
             place = Place(place.source, place.line + mistake.line, 1)
         yield place.problem(("prompt",), str(mistake))
         return
-    if not variables and draft.data is not None and draft.data.fields.messages is None:
+    if draft.data is not None and draft.data.fields.messages is not None:
+        message = (
+            "must not stand beside conversations (data.fields.messages), whose turns are given as they are. Use 'system' for "
+            "an instruction, and a model's 'chat_template' for what stands around the turns"
+        )
+        yield node.spot.problem(("prompt",), message)
+    elif not variables and draft.data is not None:
         message = "must use the row, such as with {{ input }} (got the same text for every row)"
         yield node.spot.problem(("prompt",), message)
 

@@ -81,7 +81,10 @@ class Fields(Spec):
     slices: list[Text] = []
     """Columns by whose values results are broken down."""
     messages: Text | None = None
-    """Column with a conversation in chat format, instead of input and reference."""
+    """Column with a conversation in chat format, instead of input and reference: a list of {role, content}, or that list as
+    JSON text. The assistant's turns are what is trained and asked for; with a `reference` column the conversation ends with
+    the user. The turns are given as they stand: there is no `prompt` beside them, but `system` for those without a system
+    message."""
 
     @model_validator(mode="after")
     def _input_or_messages(self) -> Fields:
@@ -103,6 +106,10 @@ class DataSpec(Spec):
     hub_split: str = "train"
     """The Hub dataset's own split that holds the rows."""
     fields: Fields
+    turns: Literal["last", "every"] = "last"
+    """Which of the assistant's turns in a conversation candidates answer: the last, or every one, each a sample of its own
+    (`ID#1`, `ID#2`) in a cluster, the conversation. Trainings learn every turn either way, and a split's `limit` counts
+    conversations."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Use only the first rows of the file."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
@@ -111,6 +118,10 @@ class DataSpec(Spec):
     @model_validator(mode="after")
     def _one_source(self) -> DataSpec:
         _exactly_one(self, "path", "hub")
+        if self.turns == "every" and self.fields.messages is None:
+            raise ValueError("must have conversations (fields: {messages: COLUMN}) where 'turns' is every")
+        if self.turns == "every" and self.fields.reference is not None:
+            raise ValueError("must have 'turns' last beside a 'reference' column, which holds the last answer alone")
         return self
 
 
@@ -720,7 +731,7 @@ class Suite(Spec):
     system: str | None = None
     """A system message for every prompt."""
     prompt: str = "{{ input }}"
-    """A Jinja template of the user's message; columns of the row are its variables, and `input`."""
+    """A Jinja template of the user's message; columns of the row are its variables, and `input`. Not for conversations."""
     generation: Generation = Generation()
     """How answers are decoded."""
     candidates: Annotated[dict[str, CandidateSpec], Field(min_length=1)]

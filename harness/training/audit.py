@@ -1,9 +1,10 @@
 """The audit: every training row, tokenised before any step, through the one render function that inference uses.
 
-Guarantees of the rows it returns: the trained context is, id by id, what the model is fed at inference; only the
-answer is trained; the last trained id is the end-of-sequence token, which stands nowhere else in the answer; no row
-begins with two begin-of-sequence tokens; none is longer than `max_length` and none has been cut. Whatever would harm
-stops the training with row numbers, all kinds at once. Knows nothing of torch, files or the recipe.
+Guarantees of the rows it returns: what stands before an answer is, id by id, what the model is fed at inference; only
+answers are trained, of a conversation every turn of the assistant; the last trained id of an answer is the
+end-of-sequence token, which stands nowhere else in it; no row begins with two begin-of-sequence tokens; none is longer
+than `max_length` and none has been cut. Whatever would harm stops the training with row numbers, all kinds at once.
+Knows nothing of torch, files or the recipe.
 """
 
 from __future__ import annotations
@@ -20,10 +21,14 @@ from harness.training.recipe import TrainingRow, name_rows
 IGNORED = -100
 """The label of a token that is not trained (torch's `ignore_index`)."""
 
+Tokenised = tuple[TrainingRow, list[int], list[rendering.Turn]]
+Harms = dict[str, list[int]]
+"""Numbers of the rows, by what is wrong with them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRow:
-    """One training row as ids. `labels` equals `input_ids` on the answer and IGNORED on the prompt."""
+    """One training row as ids. `labels` equals `input_ids` on answers and their ends, and is IGNORED elsewhere."""
 
     row: int
     input_ids: tuple[int, ...]
@@ -36,6 +41,8 @@ class Audit:
 
     rows: int
     """Rows that are trained."""
+    answers: int
+    """Answers in them: one a row, or of a conversation every turn of the assistant."""
     tokens: int
     """Tokens of one epoch, prompts included."""
     trained_tokens: int
@@ -88,49 +95,64 @@ def audit_rows(
             "'tokenizer' must have an end-of-sequence token (got none). Without one the model never learns to stop: "
             "add eos_token to the base model's tokenizer_config.json."
         )
-    tokenised: list[tuple[TrainingRow, list[int], list[int]]] = []
+    tokenised: list[Tokenised] = []
+    harms: Harms = {}
     for row in rows:
-        tokenised.append((row, *rendering.training_tokens(tokenizer, row.messages, row.answer)))
+        try:
+            tokenised.append((row, *rendering.conversation_tokens(tokenizer, row.messages, row.answer)))
+        except UserError as error:  # the chat template does not allow this row
+            harms.setdefault(str(error).removesuffix("."), []).append(row.row)
         if progress is not None:
             progress(1)
-    _refuse_harm(tokenizer, tokenised)
-    lengths = [(row.row, len(context) + len(answer)) for row, context, answer in tokenised]
+    _refuse_harm(tokenizer, tokenised, harms)
+    lengths = [(row.row, len(ids)) for row, ids, _ in tokenised]
     limit = min(max_length, window or max_length)
     long = [(number, length) for number, length in lengths if length > limit]
     if long and truncation == "error":
         _refuse_long(long, len(rows), max_length, window)
-    kept = [
-        TokenRow(row=row.row, input_ids=(*context, *answer), labels=(*[IGNORED] * len(context), *answer))
-        for row, context, answer in tokenised
-        if len(context) + len(answer) <= limit
-    ]
+    fit = [(row, ids, turns) for row, ids, turns in tokenised if len(ids) <= limit]
+    kept = [TokenRow(row=row.row, input_ids=tuple(ids), labels=_labels(ids, turns)) for row, ids, turns in fit]
     if not kept:
         raise UserError(f"'split' must leave rows to train (got {len(rows)}, of which {len(long)} are too long).")
-    return kept, _count(kept, dropped=[number for number, _ in long], bos=tokenizer.bos_token_id, batch_size=batch_size)
+    answers = sum(len(turns) for _, _, turns in fit)
+    dropped = [number for number, _ in long]
+    return kept, _count(kept, answers, dropped=dropped, bos=tokenizer.bos_token_id, batch_size=batch_size)
 
 
-def _refuse_harm(tokenizer: Any, tokenised: Sequence[tuple[TrainingRow, list[int], list[int]]]) -> None:
-    """Raise UserError, one line a kind of harm, if any row would teach the wrong tokens."""
+def _labels(ids: Sequence[int], turns: Sequence[rendering.Turn]) -> tuple[int, ...]:
+    """The ids of answers and of what ends them; IGNORED elsewhere."""
+    labels = [IGNORED] * len(ids)
+    for start, stop, end in turns:
+        labels[start:stop] = ids[start:stop]
+        labels[end] = ids[end]
+    return tuple(labels)
+
+
+def _refuse_harm(tokenizer: Any, tokenised: Sequence[Tokenised], harms: Harms) -> None:
+    """Raise UserError, one line a kind of harm, if any row would teach the wrong tokens; `harms` were found before."""
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
-    harms: dict[str, list[int]] = {}
 
     def found(harm: str, row: TrainingRow) -> None:
-        harms.setdefault(harm, []).append(row.row)
+        rows = harms.setdefault(harm, [])
+        if row.row not in rows[-1:]:  # a conversation may hold one harm in several turns
+            rows.append(row.row)
 
-    for row, context, answer in tokenised:
+    for row, ids, turns in tokenised:
         if not row.answer.strip():
             found("the answer is empty; fill it or take the rows out", row)
             continue
-        if not context:
+        if not turns[0].start:
             found("the prompt is empty after tokenising; give the model at least one token to answer to", row)
-        if bos is not None and context[:2] == [bos, bos]:
+        if bos is not None and ids[: turns[0].start][:2] == [bos, bos]:
             found(f"two {tokenizer.bos_token} stand at the head; take it out of the prompt or the chat template", row)
-        if not answer or answer[-1] != eos:
-            found(f"{tokenizer.eos_token} does not end the answer; let the chat template end the turn with it", row)
-        elif eos in answer[:-1]:
-            found(f"the answer itself holds {tokenizer.eos_token}; take it out of the data", row)
-        if bos is not None and bos != eos and bos in answer:
-            found(f"the answer itself holds {tokenizer.bos_token}; take it out of the data", row)
+        for start, stop, end in turns:
+            answer = ids[start:stop]
+            if ids[end] != eos:
+                found(f"{tokenizer.eos_token} does not end the answer; let the chat template end the turn with it", row)
+            elif eos in answer:
+                found(f"the answer itself holds {tokenizer.eos_token}; take it out of the data", row)
+            if bos is not None and bos != eos and bos in answer:
+                found(f"the answer itself holds {tokenizer.bos_token}; take it out of the data", row)
     if harms:
         raise UserError("\n".join(f"training data: {name_rows(numbers)}: {harm}." for harm, numbers in harms.items()))
 
@@ -154,7 +176,9 @@ def _refuse_long(long: Sequence[tuple[int, int]], rows: int, max_length: int, wi
     )
 
 
-def _count(kept: Sequence[TokenRow], *, dropped: Sequence[int], bos: int | None, batch_size: int) -> Audit:
+def _count(
+    kept: Sequence[TokenRow], answers: int, *, dropped: Sequence[int], bos: int | None, batch_size: int
+) -> Audit:
     lengths = [len(row.input_ids) for row in kept]
     batches = [lengths[start : start + batch_size] for start in range(0, len(lengths), batch_size)]
     padded = sum(max(batch) * len(batch) for batch in batches)
@@ -167,6 +191,7 @@ def _count(kept: Sequence[TokenRow], *, dropped: Sequence[int], bos: int | None,
         seen.add(content)
     return Audit(
         rows=len(kept),
+        answers=answers,
         tokens=sum(lengths),
         trained_tokens=sum(label != IGNORED for row in kept for label in row.labels),
         bos=int(bos is not None and all(row.input_ids[0] == bos for row in kept)),

@@ -17,7 +17,7 @@ from harness.errors import UserError
 from harness.records import Message, Prompt, Sample, fingerprint
 from harness.suite.grammar import TrainSpec
 
-TRAINER_VERSION = 1
+TRAINER_VERSION = 2
 """Raised when a change of this package changes the tensors that a recipe gives."""
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
@@ -27,7 +27,10 @@ UNKEYED = ("base", "split", "seed", "save_steps", "logging_steps")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRow:
-    """What is trained of one sample: the turns the model sees, and the answer it shall give."""
+    """What is trained of one sample: the turns the model sees, and the answer it shall give.
+
+    Of a conversation the assistant's turns among `messages` are trained too.
+    """
 
     row: int
     """1-based row number in the data file."""

@@ -136,7 +136,7 @@ def test_a_conversation_with_a_reference_column_ends_with_the_user():
         ([1], "message 1 must have the keys role and content, and no other (got the number 1)"),
         ([{"from": "human", "value": "hi"}], "message 1 must have the keys role and content, "
             "and no other (got keys from, value)"),
-        (chat(("user", "a"), ("tool", "b")), "message 2: role must be system, user or assistant (got text 'tool')"),
+        (chat(("user", "a"), ("critic", "b")), "message 2: role must be system, user or assistant (got text 'critic')"),
         (chat(("user", "a"), ("assistant", " ")), "message 2: content must be text (got text ' ')"),
         (chat(("user", "a")), "must end with the assistant, whose turn is the reference (got user)"),
         (chat(("system", "a")), "must end with the assistant"),
