@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from harness.data import Dataset, check_contamination, count_overlaps, find_overlaps
 from harness.data.contamination import normalised_words
+from harness.data.samples import every_turn
 from harness.errors import ContaminationError
 from harness.records import Message, Sample
 
@@ -119,6 +120,24 @@ def test_conversations_are_compared_as_a_whole():
     )
     same = talk("train", "other", "my head hurts a lot today", "since when did it hurt", "thanks")
     assert find_overlaps(same, test, near=0.8)[0].kind == "exact"
+
+
+def test_every_learnt_turn_of_a_conversation_is_held_against_what_is_asked():
+    """A test talk that a training talk begins with is an overlap, however the latter goes on: its answer is learnt."""
+
+    def talk(split, *contents, row):
+        roles = [("user", "assistant")[place % 2] for place in range(len(contents))]
+        messages = tuple(Message(role=role, content=content) for role, content in zip(roles, contents, strict=True))
+        return Sample(id=split, split=split, input=contents[-1], references=("so",), row=row, messages=messages)
+
+    opening = ("my head hurts a lot today", "since when did it hurt you", "it began on monday morning after work")
+    longer = talk("train", *opening, "rest in a dark room", "and if it does not get better by tomorrow", row=4)
+    asked = [talk("test", *opening, row=7), talk("test", "how long may I keep cooked rice", row=8)]
+    (overlap,) = find_overlaps([longer], asked, near=0.6)  # near as well as exact, told once
+    assert (overlap.kind, overlap.training_row, overlap.evaluation_row) == ("exact", 4, 7)
+    dataset = Dataset(splits={"train": (longer,), "test": (*asked, *every_turn(asked[0]))}, columns=(), sha="", rows=3)
+    (count,) = count_overlaps(find_overlaps([longer], dataset.splits["test"], near=0.6), dataset)
+    assert (count.exact, count.near, count.rows, count.share) == (1, 0, 2, 0.5)  # of conversations, not of turns
 
 
 def dataset_of(**splits):

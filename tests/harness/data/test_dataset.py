@@ -226,3 +226,72 @@ def test_three_thousand_real_rows_load_and_compare_quickly(tmp_path):
     assert time.perf_counter() - start < 5
     rows = [s.row for s in dataset.splits["test"]]
     assert abs(sum(rows) / len(rows) - 1500) < 150
+
+
+# ------------------------------------------------------------------------------------------------------- conversations
+
+
+def talks(count, turns=3):
+    """Rows of a column of conversations, of one turn of the assistant and more, up to `turns`."""
+    rows = []
+    for number in range(count):
+        talk = []
+        for turn in range(1 + number % turns):
+            talk.append({"role": "user", "content": f"question {number} {turn}"})
+            talk.append({"role": "assistant", "content": f"answer {number} {turn}"})
+        rows.append({"talk": talk})
+    return rows
+
+
+def test_every_turn_is_evaluated_and_conversations_stay_whole_elsewhere(tmp_path):
+    """Splits are by conversation: those of `turns: last`, with each turn a sample in evaluation, and clusters there only."""
+    fields = {"messages": "talk"}
+    last = load_dataset(stand(tmp_path, talks(60), fields=fields))
+    every = load_dataset(stand(tmp_path, talks(60), fields=fields, turns="every"))
+    assert every.splits["train"] == last.splits["train"]
+    rows = [sample.row for sample in last.splits["test"]]
+    assert [s.row for s in every.splits["test"]] == [row for row in rows for _ in range(1 + (row - 1) % 3)]
+    for sample in last.splits["test"]:
+        turns = [turn for turn in every.splits["test"] if turn.row == sample.row]
+        assert [turn.id for turn in turns] == [f"{sample.id}#{number}" for number in range(1, len(turns) + 1)]
+        assert {turn.cluster for turn in turns} == {sample.id}
+    assert not {s.row for s in every.splits["train"]} & {s.row for s in every.splits["test"]}
+    assert all(sample.cluster is None for sample in [*last.splits["train"], *last.splits["test"]])
+
+
+def test_limits_count_conversations(tmp_path):
+    """A split's limit, and that of the command line, keep whole conversations."""
+    fields = {"messages": "talk"}
+    splits = {"train": {"share": 0.5, "use": "training"}, "test": {"share": 0.5, "limit": 8}}
+    dataset = load_dataset(stand(tmp_path, talks(60), fields=fields, splits=splits, turns="every"))
+    assert len({s.row for s in dataset.splits["test"]}) == 8
+    for sample in dataset.splits["test"]:
+        assert sum(turn.row == sample.row for turn in dataset.splits["test"]) == 1 + (sample.row - 1) % 3
+    fewer = load_dataset(stand(tmp_path, fields=fields, splits=splits, turns="every"), limit=3)
+    assert len({s.row for s in fewer.splits["test"]}) == 3
+
+
+def test_left_out_calls_of_tools_are_told_in_one_line(tmp_path):
+    """A file's notice says how many messages of how many conversations are left out; without any there is none."""
+    rows = talks(20)
+    for row in rows[:3]:
+        row["talk"][1:1] = [
+            {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
+            {"role": "tool", "content": "42"},
+        ]
+    dataset = load_dataset(stand(tmp_path, rows, fields={"messages": "talk"}))
+    (notice,) = dataset.notices
+    assert notice.endswith("calls of tools and what they returned are left out (6 messages of 3 conversations).")
+    assert load_dataset(stand(tmp_path, talks(20), fields={"messages": "talk"})).notices == ()
+
+
+def test_one_id_for_two_conversations_that_end_alike_is_refused(tmp_path):
+    """Two rows of one id whose last question and answer are equal still differ by what stands before."""
+    first = [
+        {"role": r, "content": c} for r, c in (("user", "a"), ("assistant", "b"), ("user", "q"), ("assistant", "r"))
+    ]
+    write(tmp_path, "one.jsonl", [{"id": "x", "talk": first}])
+    write(tmp_path, "two.jsonl", [{"id": "x", "talk": first[2:]}])
+    splits = {"one": {"path": "one.jsonl"}, "two": {"path": "two.jsonl"}}
+    with pytest.raises(DataError, match=r"id 'x' .* must be unique among all evaluation splits"):
+        load_dataset(stand(tmp_path, [{"q": "x"}], fields={"messages": "talk", "id": "id"}, splits=splits))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.samples import MISSING, build_samples
+from harness.data.samples import MISSING, build_samples, every_turn
 from harness.data.sources import Row, Rows
 from harness.errors import DataError
 from harness.records import Message
@@ -121,6 +121,53 @@ def test_a_conversation_is_read_turn_by_turn():
         assert sample.messages == tuple(Message(role=t["role"], content=t["content"]) for t in turns[:-1])
 
 
+def test_calls_of_tools_and_their_results_are_left_out_and_counted():
+    """What is left is the talk: a message that calls a tool goes with its text, and so does what the tool returned."""
+    call = {"role": "assistant", "content": "let me look", "tool_calls": [{"id": "1", "function": {"name": "look"}}]}
+    old_call = {"role": "assistant", "content": None, "function_call": {"name": "look", "arguments": "{}"}}
+    talk = [
+        {"role": "user", "content": "a", "tool_calls": None},
+        call, {"role": "tool", "content": "42", "tool_call_id": "1", "name": "look"},
+        {"role": "assistant", "content": "b", "tool_calls": []},
+        {"role": "user", "content": "c"}, old_call, {"role": "function", "name": "look", "content": ""},
+        {"role": "assistant", "content": "d", "function_call": None},
+    ]  # fmt: skip
+    rows = rows_of({"m": talk}, {"m": chat(("user", "a"), ("assistant", "b"))})
+    with_tools, plain = build_samples(rows, input=None, messages="m")
+    assert (with_tools.left_out, plain.left_out) == (4, 0)
+    assert [(t.role, t.content) for t in with_tools.sample.messages] == [
+        ("user", "a"),
+        ("assistant", "b"),
+        ("user", "c"),
+    ]
+    assert with_tools.sample.references == ("d",)
+
+
+def test_content_in_parts_is_joined_and_an_assistants_turn_is_trimmed():
+    """Parts of type text make a line each; white space around what the assistant said is no part of it."""
+    parts = [{"type": "text", "text": "what"}, {"type": "text", "text": "now?"}]
+    turns = [{"role": "user", "content": parts}, {"role": "assistant", "content": " rest \n"}]
+    (sample,) = samples_of({"m": [*turns, *chat(("user", " why? "), ("assistant", "\nso"))]}, input=None, messages="m")
+    assert [turn.content for turn in sample.messages] == ["what\nnow?", "rest", " why? "]
+    assert sample.references == ("so",)
+
+
+def test_every_turn_of_a_conversation_is_a_sample_with_what_stands_before_it():
+    """Ids are the conversation's with the number of the turn, which also are its cluster; a cluster of its own stays."""
+    talk = chat(("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"))
+    (sample,) = samples_of({"m": talk, "n": 7, "k": "x"}, input=None, messages="m", id="n")
+    first, second = every_turn(sample)
+    assert (first.id, first.input, first.references, first.cluster) == ("7#1", "a", ("b",), "7")
+    assert (second.id, second.input, second.references, second.cluster) == ("7#2", "c", ("d",), "7")
+    assert [turn.content for turn in first.messages] == ["s", "a"]
+    assert second.messages == sample.messages
+    assert (first.row, first.columns) == (sample.row, sample.columns)
+    (grouped,) = samples_of({"m": talk, "k": "x"}, input=None, messages="m", cluster="k")
+    assert {turn.cluster for turn in every_turn(grouped)} == {"x"}
+    (single,) = samples_of({"q": "a"})
+    assert every_turn(single) == [single]
+
+
 def test_a_conversation_with_a_reference_column_ends_with_the_user():
     """Where a column holds the reference, the conversation is all prompt."""
     (sample,) = samples_of({"m": chat(("user", "why?")), "r": "so"}, input=None, messages="m", reference=["r"])
@@ -143,6 +190,13 @@ def test_a_conversation_with_a_reference_column_ends_with_the_user():
         (chat(("assistant", "a")), "must alternate user and assistant, after at most one system message (got assistant)"),
         (chat(("user", "a"), ("user", "b"), ("assistant", "c")), "must alternate user and assistant"),
         (chat(("user", "a"), ("system", "b"), ("assistant", "c")), "must alternate user and assistant"),
+        ([{"role": "user", "content": "a", "weight": 0}], "message 1 must have the keys role and content, and no other "
+            "(got keys role, content, weight)"),
+        ([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {}}]}],
+            "message 1: part 2 of content must be of type text, with a text (got text 'image_url')"),
+        ([{"role": "user", "content": []}], "message 1: content must be text (got a list)"),
+        ([{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}], "must end with the assistant, whose turn "
+            "is the reference (got calls of tools only)"),
         (json.dumps(chat(("user", "a\x00"), ("assistant", "b"))), "message 1 holds a NUL character"),
     ],
 )  # fmt: skip
