@@ -133,10 +133,10 @@ def test_every_learnt_turn_of_a_conversation_is_held_against_what_is_asked():
     opening = ("my head hurts a lot today", "since when did it hurt you", "it began on monday morning after work")
     longer = talk("train", *opening, "rest in a dark room", "and if it does not get better by tomorrow", row=4)
     asked = [talk("test", *opening, row=7), talk("test", "how long may I keep cooked rice", row=8)]
-    (overlap,) = find_overlaps([longer], asked, near=0.6)  # near as well as exact, told once
+    (overlap,) = find_overlaps([longer], asked, near=0.4)  # near as well as exact, told once
     assert (overlap.kind, overlap.training_row, overlap.evaluation_row) == ("exact", 4, 7)
     dataset = Dataset(splits={"train": (longer,), "test": (*asked, *every_turn(asked[0]))}, columns=(), sha="", rows=3)
-    (count,) = count_overlaps(find_overlaps([longer], dataset.splits["test"], near=0.6), dataset)
+    (count,) = count_overlaps(find_overlaps([longer], dataset.splits["test"], near=0.4), dataset)
     assert (count.exact, count.near, count.rows, count.share) == (1, 0, 2, 0.5)  # of conversations, not of turns
 
 

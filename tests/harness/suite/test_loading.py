@@ -122,6 +122,11 @@ MISTAKES = [
     ("path: embedded:clinic-base}}\n  shots", "path: ../model}}\n  shots", "9:44", "must stay inside the suite's folder"),
     ("path: embedded:clinic-base}}\n  shots", "path: ./model}}\n  shots", "9:44", "no such folder: './model'"),
     ("path: embedded:clinic-base}}\n  shots", "path: rows.jsonl}}\n  shots", "9:44", "must be a folder, 'embedded:NAME' or a Hub name"),
+    # conversations
+    ("{input: Patient, reference: Doctor}", "{input: Patient}\n  turns: every", "2:1", "must have conversations (fields: {messages: COLUMN}) where 'turns' is every"),
+    ("{input: Patient, reference: Doctor}", "{messages: Patient, reference: Doctor}\n  turns: every", "2:1", "must have 'turns' last beside a 'reference' column"),
+    ("{input: Patient, reference: Doctor}", "{messages: Patient}\n  turns: evry", "5:10", "must be 'last' or 'every' (got 'evry') (did you mean 'every'?)"),
+    ("{input: Patient, reference: Doctor}", "{messages: Patient}\nprompt: '{{ input }}'", "5:9", "must not stand beside conversations (data.fields.messages), whose turns are given as they are. Use 'system'"),
     # secrets, addresses, templates
     ("suite: clinic", "suite: clinic\nprompt: hello", "2:9", "must use the row, such as with {{ input }}"),
     ("suite: clinic", "suite: clinic\nprompt: '{{ input'", "2:9", "is not a valid template"),
