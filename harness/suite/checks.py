@@ -31,8 +31,9 @@ from harness.suite.grammar import (
     TrainSpec,
     TransformersModel,
 )
+from harness.suite.lists import MAX_SWEEP, spell
 from harness.suite.source import SECRET, Node, Place, YamlPath, find_node, iterate_scalars
-from harness.suite.sweeps import MAX_SWEEP, list_options, sweep_names
+from harness.suite.sweeps import sweep_names
 from harness.suite.template import TemplateMistake, check_template
 
 LOWER_IS_BETTER = ("toxicity", "hallucination", "perplexity")
@@ -165,9 +166,10 @@ def _candidates(draft: Draft) -> Iterator[Mistake]:
             place = (*path, "prompting", "split") if given else (*path, "prompting")
             yield from _training_split(draft, place, spec.prompting.split, "examples would give answers away")
         if spec.train is not None:
-            yield from _base(draft, (*path, "train", "base"), name, spec.train)
-            yield from _training_rows(draft, (*path, "train"), spec.train)
-            yield from _sweep((*path, "train"), spec)
+            for train in list(spec.train.variants.values()) or [spec.train]:
+                yield from _base(draft, (*path, "train", "base"), name, train)
+                yield from _training_rows(draft, (*path, "train"), train)
+            yield from _sweep((*path, "train"), spec.train)
 
 
 def _training_split(draft: Draft, path: YamlPath, name: str, why: str) -> Iterator[Mistake]:
@@ -230,13 +232,12 @@ def _are(names: list[str]) -> str:
     return f"{'is' if len(names) == 1 else 'are'} {quoted(names, 'and')}" if names else "is none"
 
 
-def _sweep(path: YamlPath, spec: CandidateSpec) -> Iterator[Mistake]:
-    options = list_options(spec)
-    for option, values in options.items():
-        twice = [value for value, count in Counter(values).items() if count > 1]
+def _sweep(path: YamlPath, spec: TrainSpec) -> Iterator[Mistake]:
+    for option, values in spec.lists.items():
+        twice = [value for value, count in Counter(map(spell, values)).items() if count > 1]
         if twice:
-            yield (*path, option), f"must not hold the same value twice (got {twice[0]:g} again)", None
-    size = math.prod(len(values) for values in options.values())
+            yield (*path, option), f"must not hold the same value twice (got {twice[0]} again)", None
+    size = math.prod(len(values) for values in spec.lists.values())
     if size > MAX_SWEEP:
         yield path, f"must make at most {MAX_SWEEP} candidates (got a sweep of {size})", None
 
@@ -301,18 +302,12 @@ def _one_candidate(draft: Draft, path: YamlPath, wanted: str, or_else: str = "")
     if draft.candidates is None:
         return
     specs = {name: spec for name, spec in draft.candidates.items() if spec is not None}
-    sweeps = {name: sweep_names(name, spec) for name, spec in specs.items() if _is_sweep(spec)}
+    sweeps = {name: sweep_names(name, spec) for name, spec in specs.items() if spec.train and spec.train.variants}
     names = [one for name in draft.candidates for one in sweeps.get(name, [name])]
     if wanted in sweeps:
         yield path, f"must be one candidate (got {wanted!r}, a sweep). Name {quoted(sweeps[wanted])}", None
     elif wanted not in names:
         yield path, f"must be a candidate: {quoted(names)}{or_else} (got {wanted!r})", suggest(wanted, names)
-
-
-def _is_sweep(spec: CandidateSpec) -> bool:
-    """Whether a candidate is a sweep small enough to be spelt out."""
-    options = list_options(spec)
-    return bool(options) and math.prod(len(values) for values in options.values()) <= MAX_SWEEP
 
 
 def _metric(draft: Draft, path: YamlPath, rule: Rule) -> Iterator[Mistake]:

@@ -17,11 +17,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from harness.errors import Problem
-from harness.suite.grammar import JUDGE_KINDS, Suite
+from harness.suite.grammar import JUDGE_KINDS, Suite, TrainSpec
 from harness.suite.installed import installed_kinds
 from harness.suite.old_names import option_of, told
 from harness.suite.source import Node, YamlPath, child, show, to_plain
 
+OR_LIST = object()
+"""Marks an option that may be a list too: a sweep."""
 _LOOSE_NUMBER = re.compile(r"([-+]?)([0-9]*)(\.[0-9]*)?[eE]([-+]?)([0-9]+)\Z")
 
 
@@ -109,7 +111,8 @@ def _step(shape: _Shape, part: str | int, node: Node) -> tuple[_Shape, bool]:
     kind = shape.kind
     if _is_model(kind):
         field = _fields(kind).get(str(part))
-        return (_unwrap(_Shape(field.annotation, tuple(field.metadata))) if field else _Shape(Any)), True
+        marks = (OR_LIST,) if kind is TrainSpec and part in TrainSpec.swept() else ()
+        return (_unwrap(_Shape(field.annotation, (*field.metadata, *marks))) if field else _Shape(Any)), True
     if _is_union(kind):
         return _branch(kind, str(part), node), False
     arguments = get_args(kind)
@@ -120,6 +123,8 @@ def _step(shape: _Shape, part: str | int, node: Node) -> tuple[_Shape, bool]:
         return _unwrap(_Shape(arguments[0])), True
     if origin is tuple and isinstance(part, int):
         return _unwrap(_Shape(arguments[min(part, len(arguments) - 1)])), True
+    if isinstance(part, int) and isinstance(node.value, list):  # an entry of a sweep is as the option itself
+        return _Shape(kind, tuple(mark for mark in shape.constraints if mark is not OR_LIST)), True
     return _Shape(Any), True
 
 
@@ -239,7 +244,8 @@ def _wrong_kind(item: _Error) -> Problem:
 def _wrong_value(item: _Error) -> Problem:
     value = to_plain(item.node)
     got = "something else, not shown here" if item.path[-1:] == ("api_key",) else _got(item.node)
-    message = f"must be {describe(item.shape)} (got {got})"
+    wanted = describe(item.shape) + (", or a list of such" if OR_LIST in item.shape.constraints else "")
+    message = f"must be {wanted} (got {got})"
     hint = _hint(item.shape, item.node) if item.path[-1:] != ("api_key",) else None
     choices = [choice for choice in _literals(item.shape.kind) if isinstance(choice, str)]
     suggestion = suggest(value, choices) if isinstance(value, str) and not hint else None

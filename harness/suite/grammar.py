@@ -8,10 +8,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
+
+from harness.suite.lists import allow_lists, listed, single_valued, validate_each
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,63}\Z")
 FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*\Z")
@@ -300,8 +313,15 @@ class Generation(Spec):
     """Texts at which an answer ends; they are cut off."""
 
 
+PACING = ("save_steps", "logging_steps")
+"""Options of a training that change nothing of what it makes."""
+
+
 class TrainSpec(Spec):
-    """A LoRA fine-tuning that makes a candidate. Options that may be a list make one candidate an entry: a sweep."""
+    """A LoRA fine-tuning that makes a candidate. A list in place of a single value makes one candidate an entry: a sweep."""
+
+    _lists: Mapping[str, Sequence[Any]] = PrivateAttr(default={})
+    _variants: Mapping[str, TrainSpec] = PrivateAttr(default={})
 
     base: str
     """The candidate whose model is trained; it must be of kind transformers, without an adapter."""
@@ -309,10 +329,10 @@ class TrainSpec(Spec):
     """The training split; left out, the only split with `use: training`."""
     method: Literal["lora"] = "lora"
     """What is trained: low-rank adapters beside the frozen weights."""
-    rank: Int | Annotated[list[Int], Field(min_length=1)] = 16
-    """LoRA r; may be a list."""
-    alpha: Rate | Annotated[list[Rate], Field(min_length=1)] = 16.0
-    """LoRA alpha; may be a list."""
+    rank: Int = 16
+    """LoRA r."""
+    alpha: Rate = 16.0
+    """LoRA alpha."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """LoRA dropout."""
     target_modules: Annotated[list[Text], Field(min_length=1)] | Literal["all-linear"] | None = None
@@ -323,8 +343,8 @@ class TrainSpec(Spec):
     """Passes over the training split."""
     max_steps: Int | None = None
     """Stop after this many optimizer steps, whatever `epochs` says."""
-    learning_rate: Rate | Annotated[list[Rate], Field(min_length=1)] = 2.0e-4
-    """May be a list."""
+    learning_rate: Rate = 2.0e-4
+    """Of the first step, or after the warm-up."""
     scheduler: Literal["constant", "linear", "cosine", "constant_with_warmup"] = "constant"
     """How the learning rate goes over the steps."""
     warmup: Annotated[float, Field(ge=0)] = 0.0
@@ -354,6 +374,26 @@ class TrainSpec(Spec):
     seed: Seed | None = None
     """Left out, the suite's seed."""
 
+    @property
+    def lists(self) -> Mapping[str, Sequence[Any]]:
+        """The options that the suite gives as lists; each holds its list's first entry here."""
+        return self._lists
+
+    @property
+    def variants(self) -> Mapping[str, TrainSpec]:
+        """Of a sweep, each combination by its label, such as `rank=4,alpha=8`; of more than MAX_SWEEP, none."""
+        return self._variants
+
+    @classmethod
+    def swept(cls) -> list[str]:
+        """Names of the options that may be a list: all with a single value, but for those that make no other candidate."""
+        return [name for name in single_valued(cls) if name not in PACING]
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        return allow_lists(schema, cls.swept())
+
     @model_validator(mode="after")
     def _warmup_needs_schedule(self) -> TrainSpec:
         if self.warmup and self.scheduler == "constant":
@@ -361,12 +401,24 @@ class TrainSpec(Spec):
         return self
 
 
+def _swept(value: Any, validate: ValidatorFunctionWrapHandler) -> TrainSpec:
+    """A training whose lists have been told apart: its own options are single values, whatever the suite holds."""
+    lists = listed(value, TrainSpec.swept())
+    if not lists:
+        spec: TrainSpec = validate(value)
+        return spec
+    first, variants = validate_each(value, lists, validate)
+    spec = first.model_copy()
+    spec._lists, spec._variants = lists, variants
+    return spec
+
+
 class CandidateSpec(Spec):
     """A model, or a training of one, with its way of prompting: what a gate decides about."""
 
     model: ModelSpec | None = None
     """The model that answers."""
-    train: TrainSpec | None = None
+    train: Annotated[TrainSpec, WrapValidator(_swept)] | None = None
     """The training that makes the model."""
     prompting: PromptingSpec = ZeroShot(kind="zero_shot")
     """What stands around the suite's prompt."""

@@ -14,8 +14,6 @@ from harness.suite.grammar import TrainSpec
 
 def lora_config(spec: TrainSpec) -> LoraConfig:
     """PEFT's configuration of a recipe without sweeps."""
-    assert isinstance(spec.rank, int)
-    assert isinstance(spec.alpha, (int, float))
     return LoraConfig(
         r=spec.rank,
         lora_alpha=spec.alpha,

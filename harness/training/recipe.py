@@ -99,9 +99,8 @@ def training_key(
 def recipe_of(spec: TrainSpec, seed: int) -> dict[str, Any]:
     """The options that decide the tensors, as plain JSON, with the seed that is used."""
     recipe = spec.model_dump(mode="json", exclude=set(UNKEYED))
-    swept = [name for name in ("rank", "alpha", "learning_rate") if isinstance(recipe[name], list)]
-    if swept:
-        raise ValueError(f"'{swept[0]}' must be one value (got {recipe[swept[0]]}). Expand the sweep first.")
+    if spec.lists:
+        raise ValueError(f"'{next(iter(spec.lists))}' must be one value (got a list). Expand the sweep first.")
     return {**recipe, "seed": spec.seed if spec.seed is not None else seed}
 
 
