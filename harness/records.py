@@ -258,7 +258,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """A finished training: an adapter folder whose `manifest.json` holds the hash of each file."""
+    """A finished training: a folder with an adapter (LoRA) or a whole model, whose `manifest.json` holds each file's hash."""
 
     key: str
     """Hash of recipe, base weights, training rows and library versions: also the folder's name."""

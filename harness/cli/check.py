@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from harness.running.plan import Plan
 
 
+METHODS = {"lora": "LoRA", "full": "all weights", "head": "head", "last_layers": "last layers"}
+"""How the table calls what a training changes."""
+
+
 def check(
     suite: Annotated[str, typer.Argument(help="A suite file, or the name of a built-in suite.")],
     candidate: Annotated[list[str] | None, typer.Option(help="Only this candidate; repeatable.")] = None,
@@ -54,7 +58,9 @@ def show_candidates(plan: Plan, adapters: Path, console: Console) -> None:
         training = "–"
         if name in planned:
             training = training_line(plan, name, adapters)
-        model = getattr(spec.model, "path", None) or getattr(spec.model, "name", None) or f"LoRA on {spec.train.base}"  # type: ignore[union-attr]
+        model = getattr(spec.model, "path", None) or getattr(spec.model, "name", None) or ""
+        if spec.train is not None:
+            model = f"{METHODS[spec.train.method]} on {spec.train.base}"
         unit = " requests" if isinstance(spec.model, OpenAIModel) else ""
         table.add_row(name, model, spec.prompting.kind.replace("_", "-"), training, f"{len(plan.samples):,}{unit}")
     console.print(table)

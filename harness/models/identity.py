@@ -127,6 +127,11 @@ def adapter_key(folder: Path) -> str:
     return fingerprint([file_sha256(folder / "adapter_model.safetensors"), config])
 
 
+def is_model(folder: Path) -> bool:
+    """Whether a training's folder holds a whole model, and not an adapter."""
+    return (folder / "config.json").is_file()
+
+
 def trains_biases(folder: Path) -> bool:
     """Whether an adapter holds biases of the base (LoRA `bias: all` or `lora_only`), and so cannot share it."""
     return str(adapter_config(folder).get("bias", "none")) != "none"

@@ -83,7 +83,8 @@ class ModelRoom:
     # ------------------------------------------------------------------------------------------ causal language models
 
     def generator(self, spec: Any, *, adapter: Path | None = None) -> Generator:
-        """What answers prompts: a model of this machine, with `adapter` instead of the spec's own, or an endpoint.
+        """What answers prompts: a model of this machine or an endpoint. `adapter` is what a training made of the model:
+        an adapter instead of the spec's own, or a whole model in its place.
 
         Raises UserError for recorded answers (only a candidate can have those), ModelError where files are missing.
         """
@@ -166,6 +167,8 @@ class ModelRoom:
         base = identity.base_fingerprint(folder, chat_template=template)
         if adapter is not None:
             identity.require_base(adapter, spec.path, base)
+        if adapter is not None and identity.is_model(adapter):
+            folder, base, adapter = adapter, identity.base_fingerprint(adapter, chat_template=template), None
         key = identity.model_key(base, adapter, dtype=spec.dtype, quantization=spec.quantization)
         return _Found(key=key, spec=spec, folder=folder, template=template, base=base, adapter=adapter)
 

@@ -183,7 +183,7 @@ class TransformersModel(Spec):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto`: float32 on CPU, bfloat16 on a GPU that has it."""
     quantization: Literal["nf4", "int8"] | None = None
-    """Load the weights in 4 or 8 bits (needs a GPU)."""
+    """Load the weights in 4 or 8 bits (needs bitsandbytes; on a CPU it saves memory and costs time)."""
     chat_template: Text | None = None
     """A Jinja file that replaces the tokenizer's chat template."""
     batch_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -313,12 +313,14 @@ class Generation(Spec):
     """Texts at which an answer ends; they are cut off."""
 
 
+LORA_OPTIONS = ("rank", "alpha", "dropout", "target_modules", "bias", "dora", "rslora", "init")
+"""Options of a training that mean something to `method: lora` alone."""
 PACING = ("save_steps", "logging_steps")
 """Options of a training that change nothing of what it makes."""
 
 
 class TrainSpec(Spec):
-    """A LoRA fine-tuning that makes a candidate. A list in place of a single value makes one candidate an entry: a sweep."""
+    """A training that makes a candidate. A list in place of a single value makes one candidate an entry: a sweep."""
 
     _lists: Mapping[str, Sequence[Any]] = PrivateAttr(default={})
     _variants: Mapping[str, TrainSpec] = PrivateAttr(default={})
@@ -327,8 +329,12 @@ class TrainSpec(Spec):
     """The candidate whose model is trained; it must be of kind transformers, without an adapter."""
     split: str | None = None
     """The training split; left out, the only split with `use: training`."""
-    method: Literal["lora"] = "lora"
-    """What is trained: low-rank adapters beside the frozen weights."""
+    method: Literal["lora", "full", "head", "last_layers"] = "lora"
+    """What is trained. `lora`: low-rank adapters beside the frozen weights. `full`: every weight. `head`: the output layer
+    alone. `last_layers`: the last layers, the norm after them and the output layer. An output layer that is tied to the
+    input embeddings gets weights of its own first, so that the embeddings stay as they are."""
+    last_layers: Int = 1
+    """How many layers `method: last_layers` trains."""
     rank: Int = 16
     """LoRA r."""
     alpha: Rate = 16.0
@@ -339,6 +345,13 @@ class TrainSpec(Spec):
     """Left out, PEFT's default for the architecture (Llama: q_proj and v_proj)."""
     bias: Literal["none", "all", "lora_only"] = "none"
     """Which biases are trained too."""
+    dora: bool = False
+    """DoRA: direction and magnitude of each weight are adapted apart."""
+    rslora: bool = False
+    """Rank-stabilised LoRA: the update is scaled by alpha / sqrt(rank) instead of alpha / rank."""
+    init: Literal["default", "gaussian", "orthogonal", "olora", "pissa"] = "default"
+    """How LoRA begins: `default` (Kaiming) and `gaussian` as the base itself, `orthogonal` with an even rank; `olora` and
+    `pissa` from the base's own weights, and are written as a plain adapter of twice the rank."""
     epochs: Annotated[float, Field(gt=0)] = 1.0
     """Passes over the training split."""
     max_steps: Int | None = None
@@ -350,7 +363,7 @@ class TrainSpec(Spec):
     warmup: Annotated[float, Field(ge=0)] = 0.0
     """Below 1 a share of the steps, from 1 a number of steps."""
     optimizer: Literal["adamw_torch", "adamw_torch_fused", "paged_adamw_32bit"] = "adamw_torch"
-    """`paged_adamw_32bit` needs a GPU and bitsandbytes."""
+    """`paged_adamw_32bit` needs bitsandbytes; without a GPU there is nothing to page, and it runs as plain AdamW."""
     batch_size: Int = 4
     """Rows in a forward pass."""
     gradient_accumulation: Int = 1
@@ -364,7 +377,7 @@ class TrainSpec(Spec):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Decoupled weight decay of AdamW."""
     quantization: Literal["nf4"] | None = None
-    """Hold the frozen weights in 4 bits (QLoRA; needs a GPU)."""
+    """Hold the frozen weights in 4 bits, doubly quantised (QLoRA; needs bitsandbytes, and runs on a CPU too, slowly)."""
     compute_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto`: float32 on CPU, bfloat16 on a GPU that has it."""
     save_steps: Int = 200
@@ -398,6 +411,38 @@ class TrainSpec(Spec):
     def _warmup_needs_schedule(self) -> TrainSpec:
         if self.warmup and self.scheduler == "constant":
             raise ValueError("must not have 'warmup' with scheduler 'constant'. Use 'constant_with_warmup'")
+        return self
+
+    @model_validator(mode="after")
+    def _options_belong_to_the_method(self) -> TrainSpec:
+        chosen = {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
+        foreign = [name for name in LORA_OPTIONS if name in chosen]
+        if self.method != "lora" and foreign:
+            raise ValueError(
+                f"must not have {_list(foreign, 'and')} with method {self.method!r} (got "
+                f"{'an option' if len(foreign) == 1 else 'options'} of LoRA). Use method: lora, or leave out what is LoRA's"
+            )
+        if self.method != "last_layers" and "last_layers" in chosen:
+            raise ValueError(f"must not have 'last_layers' with method {self.method!r}. Use method: last_layers")
+        if self.method != "lora" and self.quantization is not None:
+            raise ValueError(
+                f"must not have 'quantization' with method {self.method!r}: weights in 4 bits cannot be trained "
+                "themselves. Use method: lora"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _init_can_begin_so(self) -> TrainSpec:
+        if self.init == "orthogonal" and self.rank % 2:
+            raise ValueError(f"must have an even 'rank' with init 'orthogonal' (got {self.rank})")
+        if self.init in ("olora", "pissa"):
+            beside = {"dora": self.dora, "bias": self.bias != "none", "quantization": self.quantization is not None}
+            unfit = [name for name, given in beside.items() if given]
+            if unfit:
+                raise ValueError(
+                    f"must not have {_list(unfit, 'and')} with init {self.init!r}, which changes the frozen weights. "
+                    "Use init: default"
+                )
         return self
 
 

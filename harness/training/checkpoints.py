@@ -5,8 +5,8 @@ written last, to a temporary name, forced to disk and renamed; a finished adapte
 a `kill -9`, a full disk or a flipped bit leaves nothing that could be taken for whole: a broken checkpoint is removed
 with one line and the one before it is used. Knows files and JSON, nothing of torch.
 
-    adapters/<key>/                     adapter_model.safetensors  adapter_config.json  manifest.json
-    adapters/<key>.partial/             while training: lock, checkpoints/checkpoint-<step>/, adapter/ before its rename
+    adapters/<key>/                     adapter_model.safetensors  adapter_config.json  manifest.json; or a model folder
+    adapters/<key>.partial/             while training: lock, checkpoints/checkpoint-<step>/, trained/ before its rename
 """
 
 from __future__ import annotations

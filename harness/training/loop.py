@@ -169,6 +169,10 @@ def quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings(
+                "ignore", message=".*changes the base weights"
+            )  # and is written as one that does not
+            warnings.filterwarnings("ignore", message="Paged optimizers are not supported on CPU")
             yield
     finally:
         transformers_logging.set_verbosity(verbosity)

@@ -10,12 +10,11 @@ import importlib.util
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from harness.errors import UserError
 from harness.suite.grammar import TrainSpec, TransformersModel
-from harness.training.adaptation import lora_config
+from harness.training.adaptation import attach_lora, choose_weights, lora_config
 from harness.training.loop import quiet
 from harness.training.recipe import TrainingPlan, needs_bitsandbytes, training_steps
 
@@ -32,9 +31,9 @@ def plan_training(spec: TrainSpec, *, folder: Path, rows: int, tokens: int | Non
         tokens: tokens of one epoch, where they have been counted.
 
     Raises:
-        UserError: the adapter does not fit this architecture.
+        UserError: the method or its target modules do not fit this architecture.
     """
-    trainable, total = count_parameters(AutoConfig.from_pretrained(folder, local_files_only=True), lora_config(spec))
+    trainable, total = count_parameters(AutoConfig.from_pretrained(folder, local_files_only=True), spec)
     steps = training_steps(
         rows,
         batch_size=spec.batch_size,
@@ -52,25 +51,22 @@ def plan_training(spec: TrainSpec, *, folder: Path, rows: int, tokens: int | Non
     )
 
 
-def count_parameters(config: PreTrainedConfig, lora: LoraConfig) -> tuple[int, int]:
+def count_parameters(config: PreTrainedConfig, spec: TrainSpec) -> tuple[int, int]:
     """Trainable parameters, and all of base and adapter together.
 
     Raises:
-        UserError: the target modules are not in this architecture, or hold its output layer.
+        UserError: the method or its target modules do not fit this architecture.
     """
     with quiet(), torch.device("meta"):
-        base = AutoModelForCausalLM.from_config(config)
-        head = next((name for name, module in base.named_modules() if module is base.get_output_embeddings()), None)
-        try:
-            model = get_peft_model(base, lora)
-        except ValueError as error:
-            raise UserError(f"'target_modules' must fit the base model: {str(error).splitlines()[0]}") from None
-    if head is not None and hasattr(model.get_submodule(f"base_model.model.{head}"), "lora_A"):
-        raise UserError(
-            f"'target_modules' must leave out the output layer {head!r}: its adapter would not be trained. Take it out."
-        )
-    trainable, total = model.get_nb_trainable_parameters()
-    return int(trainable), int(total)
+        model = AutoModelForCausalLM.from_config(config)
+        if spec.method == "lora":
+            model = attach_lora(
+                model, lora_config(spec.model_copy(update={"init": "default"}))
+            )  # no weights to look at
+        else:
+            choose_weights(model, spec)
+    counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return sum(count for count, trained in counts if trained), sum(count for count, _ in counts)
 
 
 def resolve_compute_dtype(asked: str) -> str:
@@ -97,6 +93,11 @@ def refuse_unusable(spec: TrainSpec, base: TransformersModel) -> None:
     """Raise UserError for what neither the grammar nor the machine's libraries allow."""
     if base.adapter is not None:
         raise UserError(f"'train.base' must be a model without an adapter (got {base.adapter!r} on {spec.base!r}).")
+    if base.quantization is not None and spec.method != "lora":
+        raise UserError(
+            f"'train.base' must be held in full precision for method {spec.method!r} (got {base.quantization!r} from "
+            f"{spec.base!r}). Use method: lora, or a base without 'quantization'."
+        )
     if quantization_of(spec, base) == "int8":
         raise UserError(
             f"'quantization' must be nf4 for a training (got 'int8' from {spec.base!r}). Set train.quantization: nf4."

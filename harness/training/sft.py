@@ -19,7 +19,7 @@ from trl import SFTConfig, SFTTrainer
 from harness.errors import ModelError
 from harness.records import Progress
 from harness.suite.grammar import TrainSpec, TransformersModel
-from harness.training.adaptation import dtypes_of, lora_config, save_adapter
+from harness.training.adaptation import choose_weights, dtypes_of, lora_config, save_initial, save_trained
 from harness.training.attention import PACKED, is_packable
 from harness.training.audit import IGNORED, TokenRow
 from harness.training.checkpoints import newest_checkpoint, step_of
@@ -45,12 +45,13 @@ def fit(
     progress: Progress,
     notice: Notice,
 ) -> tuple[Ledger, dict[str, Any]]:
-    """Run the training to its end and leave the adapter in `partial/adapter`; what it counted, and what really ran."""
+    """Run the training to its end and leave what it made in `partial/trained`; what it counted, and what really ran."""
     environment = {"device": device_of_machine(), "compute_dtype": resolve_compute_dtype(spec.compute_dtype)}
     checkpoints = partial / "checkpoints"
     resume = newest_checkpoint(checkpoints, environment=environment, notice=notice)
     ledger = Ledger.load(resume) if resume else Ledger()
     model, batching = load_base(folder, quantization=quantization_of(spec, base), batching=batching, **environment)
+    untied = spec.method != "lora" and choose_weights(model, spec)
     arguments = _arguments(spec, seed=seed, output=checkpoints, batching=batching, **environment)
     with quiet():
         trainer = SupervisedTrainer(
@@ -59,11 +60,12 @@ def fit(
             args=arguments,
             train_dataset=_dataset(rows),
             processing_class=tokenizer,
-            peft_config=lora_config(spec),
+            peft_config=lora_config(spec) if spec.method == "lora" else None,
         )
     for parameter in trainer.model.parameters():
-        if parameter.requires_grad:  # TRL rounds adapters of quantised bases to bfloat16, where small updates vanish
+        if parameter.requires_grad:  # in bfloat16, which TRL chooses for adapters of 4-bit bases, small updates vanish
             parameter.data = parameter.data.float()
+    save_initial(trainer.model, partial, spec)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Bookkeeper(trainer, spec.logging_steps, environment=environment, progress=progress))
     if resume:
@@ -71,17 +73,19 @@ def fit(
         notice(f"going on from step {step_of(resume):,}.")
     with quiet():
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    save_adapter(trainer.model, partial / "adapter", base_name=base.path)
     ran = {
         **environment,
-        "weights": dtypes_of(trainer.model, trained=False),
-        "adapter": dtypes_of(trainer.model, trained=True),
+        "trained": dtypes_of(trainer.model, trained=True),
+        "frozen": dtypes_of(trainer.model, trained=False),
+        "untied": untied,
         "autocast": bool(arguments.bf16 or arguments.fp16),
         "quantization": quantization_of(spec, base),
         "batching": batching,
         "activation_checkpointing": bool(arguments.activation_checkpointing),
         "threads": torch.get_num_threads(),
     }
+    with quiet():
+        save_trained(trainer.model, partial, spec, base_name=base.path, base_folder=folder)
     del model
     free(trainer)
     return ledger, ran

@@ -1,4 +1,4 @@
-"""The verb: `train` makes a recipe and rows an adapter, or finds the one that is there.
+"""The verb: `train` makes an adapter or a model of a recipe and rows, or finds the one that is there.
 
 Guarantees: a training is known by its content key before a weight is loaded; the audit has passed before a step is
 taken; one process trains a key at a time; what is published is complete and says what ran (device, dtypes, batching,
@@ -39,7 +39,7 @@ def train(
     notice: Notice | None = None,
     batching: Batching | None = None,
 ) -> Training:
-    """Train a LoRA, or go on with one that was interrupted, or return the one that is there.
+    """Train by a recipe, or go on with a training that was interrupted, or return the one that is there.
 
     Args:
         candidate: the name the training is reported under.
@@ -48,7 +48,7 @@ def train(
         root: the suite's folder, which paths in `base` are relative to.
         samples: the training split; the first reference of each is its answer.
         prompt: what the candidate is asked for a sample: the same builder that inference uses.
-        adapters: folder of finished adapters; this one comes to lie in `adapters/<key>`.
+        adapters: folder of finished trainings; this one comes to lie in `adapters/<key>`.
         seed: used unless the recipe has its own.
         progress: called with the optimiser steps finished since the last call; after a resume, the earlier ones first.
         notice: called with one line on anything the user should know; left out, such lines are dropped.
@@ -115,7 +115,7 @@ def train(
                     "resumed_at_steps": ledger.resumed,
                 },
             )
-            publish_adapter(partial / "adapter", adapters / key, training)
+            publish_adapter(partial / "trained", adapters / key, training)
             shutil.rmtree(partial)
     elif partial.exists():  # killed between the adapter's rename and the end of the tidying
         shutil.rmtree(partial, ignore_errors=True)

@@ -1,5 +1,6 @@
 """A base model small enough to train in a second: random Llama weights, a tokenizer learnt from the tests' words."""
 
+import gc
 import random
 from pathlib import Path
 
@@ -22,6 +23,9 @@ def base_folder(tmp_path_factory) -> Path:
     """A Llama of 2 layers and 32 dimensions, whose tokenizer puts <s> at the head and ends with </s>."""
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
 
+    import harness.training.trainer  # noqa: F401
+
+    gc.freeze()  # what the libraries hold need not be looked through after every training
     folder = tmp_path_factory.mktemp("base")
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -102,12 +106,12 @@ def run(base_folder, samples, ask, tmp_path):
     """Calls `train` on the tiny base; adapters go to tmp_path/adapters."""
     from harness.training.trainer import train
 
-    def call(spec, *, rows=None, adapters=None, seed=1, candidate="lora", **options):
+    def call(spec, *, rows=None, adapters=None, seed=1, candidate="lora", base=base_folder, **options):
         return train(
             candidate,
             spec,
-            base=TransformersModel(kind="transformers", path=base_folder.name),
-            root=base_folder.parent,
+            base=TransformersModel(kind="transformers", path=base.name),
+            root=base.parent,
             samples=samples if rows is None else rows,
             prompt=ask,
             adapters=adapters or tmp_path / "adapters",

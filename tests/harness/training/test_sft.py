@@ -19,7 +19,6 @@ from harness.errors import TrainingError, UserError
 from harness.models.identity import base_fingerprint
 from harness.suite.grammar import TransformersModel
 from harness.training import (
-    adaptation,
     find_training,
     loop,
     planning,
@@ -191,7 +190,7 @@ def test_the_record_says_what_ran(run, recipe, base_folder):
     assert training.tokens == 2 * training.record["audit"]["tokens"] == training.log[-1]["tokens"]
     rates = [entry["learning_rate"] for entry in training.log]
     assert rates == pytest.approx([5e-3 * (12 - step) / 12 for step in (3, 7, 11)])
-    assert training.record["ran"]["weights"] == training.record["ran"]["adapter"] == "float32"
+    assert training.record["ran"]["frozen"] == training.record["ran"]["trained"] == "float32"
     assert training.record["ran"]["compute_dtype"] == "float32"
     assert training.record["ran"]["batching"] == "packed"
     assert training.record["recipe"]["rank"] == 4
@@ -342,7 +341,7 @@ def test_nf4_trains_on_a_cpu_with_float32_adapters(run, recipe):
     pytest.importorskip("bitsandbytes")
     training = run(recipe(quantization="nf4", optimizer="paged_adamw_32bit", max_steps=2))
     ran = training.record["ran"]
-    assert (ran["quantization"], ran["adapter"], ran["compute_dtype"]) == ("nf4", "float32", "float32")
+    assert (ran["quantization"], ran["trained"], ran["compute_dtype"]) == ("nf4", "float32", "float32")
     assert training.steps == len([entry for entry in training.log if entry["step"] == 2]) * 2
     assert training.record["versions"]["bitsandbytes"]
 
@@ -358,7 +357,7 @@ def test_llama_2_7b_counts(recipe):
         vocab_size=32000,
         tie_word_embeddings=False,
     )
-    assert planning.count_parameters(config, adaptation.lora_config(recipe(rank=64, alpha=64))) == (
+    assert planning.count_parameters(config, recipe(rank=64, alpha=64)) == (
         33_554_432,
         6_771_970_048,
     )
