@@ -1,6 +1,6 @@
 """Relevancy: does the answer address the input, informatively and concisely.
 
-**A sentence's relevance** is a small logistic combination of four kinds of evidence, each shown per sentence:
+**A sentence's relevance** is a small logistic combination of five kinds of evidence, each shown per sentence:
 
 - `answers`: P(relevant | input, passage) of a classifier of pairs, the passage being the sentence with its neighbours up
   to `PASSAGE_WORDS` words; it tells an answer from a remark on the topic, and reads only one passage at a time, so in an
@@ -8,7 +8,9 @@
 - `similarity`: the cosine of the embeddings of sentence and input;
 - `words`: the share of the input's content words that the sentence takes up;
 - `type`: 1 where the input asks for a number, a time, a person or a place and the sentence has a new one, -1 where it has
-  none, 0 where the input asks for none of these.
+  none, 0 where the input asks for none of these;
+- `whole`: the cosine of the embeddings of the whole answer (its beginning, where it is longer than the model reads) and the
+  input, which decides more than any passage where the answer is long: in one of n passages it weighs 1 - 1/n.
 
 **The score** is `BEST` times the best sentence's relevance plus the rest times the mean over the sentences, so padding and
 digression cost. Two discounts, both in the evidence: an *evasion* ("I don't know", "I cannot help with that") counts by the
@@ -37,7 +39,7 @@ from harness.records import Case, Embedder, Failure, Judgement, Metric, PairClas
 from judges.judging import Scored, judge_each
 from judges.sentences import split_sentences
 
-VERSION = 2
+VERSION = 3
 RELEVANT = ("relevant", "entailment")
 """What a classifier calls the label that counts; a classifier with one label has no other."""
 PASSAGE_WORDS = 40
@@ -46,9 +48,12 @@ BEST = 0.7
 """Weight of the best sentence against the mean of all."""
 ECHO_FLOOR = 0.2
 """An answer with fewer new words than this share is discounted in proportion."""
-INTERCEPT = -2.32
-WEIGHTS: Mapping[str, float] = {"answers": 0.3, "similarity": 1.86, "words": 3.11, "type": 0.54}
-"""Of the logit of `answers` (cut at 4, divided by the number of passages) and of the other three."""
+INTERCEPT = -1.59
+WEIGHTS: Mapping[str, float] = {"answers": 0.5, "similarity": 1.17, "words": 2.75, "type": 0.57, "whole": 8.0}
+"""Of the logit of `answers` (cut at 4, divided by the number of passages), of the next three, and of `whole` above
+`WHOLE_CENTRE` (times 1 - 1/passages)."""
+WHOLE_CENTRE = 0.4
+"""The cosine at which a whole answer speaks neither for nor against."""
 
 _EVASION = re.compile(
     r"\b(i (do not|don't|really don't|honestly don't) know\b(?! (you|your|that) )|i (have no|haven't any|don't have any) idea"
@@ -109,15 +114,21 @@ class Evidence:
     similarity: float
     words: float
     type: int
+    whole: float
     passages: int
     """Of the whole answer."""
 
     def features(self) -> dict[str, float]:
-        """The four numbers that are weighed."""
+        """The five numbers that are weighed."""
         p = min(max(self.answers, 1e-6), 1 - 1e-6)
         logit = min(4.0, max(-4.0, math.log(p / (1 - p))))
-        logit /= self.passages
-        return {"answers": logit, "similarity": self.similarity, "words": self.words, "type": float(self.type)}
+        return {
+            "answers": logit / self.passages,
+            "similarity": self.similarity,
+            "words": self.words,
+            "type": float(self.type),
+            "whole": (1 - 1 / self.passages) * (self.whole - WHOLE_CENTRE),
+        }
 
     def relevance(self) -> float:
         """The logistic combination, in [0, 1]."""
@@ -164,7 +175,9 @@ class RelevancyJudge:
         rows = self._classifier.probabilities(unique)
         answers = {pair: float(row[self._label]) for pair, row in zip(unique, rows, strict=True)}
         texts = [part for parts in inputs.values() for part in parts]
-        texts = list(dict.fromkeys([*texts, *(sentence for rows in passages.values() for sentence, _ in rows)]))
+        texts = list(
+            dict.fromkeys([*texts, *passages, *(sentence for rows in passages.values() for sentence, _ in rows)])
+        )
         vectors = dict(zip(texts, self._embedder.embed(texts), strict=True))
         found = []
         for text, answer in pairs:
@@ -176,6 +189,7 @@ class RelevancyJudge:
                         similarity=max(0.0, float(vectors[part] @ vectors[sentence])),
                         words=_taken_up(part, sentence),
                         type=_type(part, sentence),
+                        whole=max(0.0, float(vectors[part] @ vectors[answer])),
                         passages=len({passage for _, passage in passages[answer]}),
                     )
                     for part in inputs[text]
@@ -233,6 +247,7 @@ def _judged(case: Case, rows: Sequence[tuple[str, Evidence]]) -> Scored:
             "similarity": round(evidence.similarity, 6),
             "words": round(evidence.words, 6),
             "type": evidence.type,
+            "whole": round(evidence.whole, 6),
             "evasive": evades,
         }
         for (sentence, evidence), value, evades in zip(rows, relevance, evasive, strict=True)

@@ -2,10 +2,11 @@
 
     python -m judges.models.fit_relevancy --data FOLDER
 
-The weight of the classifier is given, the other weights are fitted to single sentences (TREC-QA, QNLI), either set
-counting the same and relevant and other sentences the same. Printed for each weight tried: the fitted weights, and the
-AUROC of each set with the weights fitted to the other one, of MEDIQA's whole answers with the weights of both, and of
-the cosine alone beside it. It is run by hand; the weights taken are written into the judge.
+The weights of the classifier and of the whole answer are given, the others are fitted to single sentences (TREC-QA,
+QNLI), either set counting the same and relevant and other sentences the same. Printed for each pair of weights tried: the
+fitted weights, and the AUROC of each set with the weights fitted to the other one, of MEDIQA's whole answers (every third
+of each part) with the weights of both, and of the cosines alone beside it. It is run by hand; the weights taken are
+written into the judge.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from harness.models.load import ModelRoom
@@ -25,9 +27,10 @@ from judges.models.labelled import is_held_out, read
 from judges.models.train_relevance import TRECQA_HELD_OUT
 from judges.relevancy import BEST, Evidence, RelevancyJudge
 
-TRIED = (0.0, 0.15, 0.3, 0.5, 0.7, 0.9)
+TRIED = (0.0, 0.3, 0.5, 0.7, 0.9)
+WHOLE_TRIED = (0.0, 4.0, 8.0, 12.0)
 FITTED = ("similarity", "words", "type")
-MEDIQA_ROWS = 150
+MEDIQA = ("train_alexa", "train_liveqa", "validation")
 RIDGE = 1e-3
 
 Rows = Sequence[tuple[str, str, int]]
@@ -42,19 +45,24 @@ def main() -> None:
     classifier = models.pair_classifier("embedded:relevance", nli=False)
     judge = RelevancyJudge("relevancy", models.embedder("embedded:minilm"), classifier)
     sentences = {name: _features(judge, rows) for name, rows in _sentences(data).items()}
-    answers, labels = _evidence(judge, _mediqa(data))
-    cosine = [max(one.similarity for one in rows) for rows in answers]
-    print(f"cosine alone: mediqa {roc_auc_score(labels, cosine):.3f}")
-    for name, (table, found) in sentences.items():
-        print(f"cosine alone: {name} {roc_auc_score(found, table[:, 1]):.3f}")
+    answers = {name: _evidence(judge, _mediqa(data, name)) for name in MEDIQA}
+    for name, (rows, labels) in answers.items():
+        print(f"cosine of the whole alone: {name} {roc_auc_score(labels, [row[0].whole for row in rows]):.3f}")
+    for name, (table, labels) in sentences.items():
+        print(f"cosine alone: {name} {roc_auc_score(labels, table[:, 1]):.3f}")
     for weight in TRIED:
         fitted = _fit(weight, list(sentences.values()))
         others = {
             name: _auroc(_fit(weight, [one for other, one in sentences.items() if other != name]), weight, given)
             for name, given in sentences.items()
         }
-        scores = [_answer(rows, weight, fitted) for rows in answers]
-        print(weight, np.round(fitted, 2), others, f"mediqa {roc_auc_score(labels, scores):.3f}")
+        print(f"answers {weight}:", np.round(fitted, 2), others)
+        for whole in WHOLE_TRIED:
+            found = {
+                name: f"{roc_auc_score(labels, [_answer(row, weight, whole, fitted) for row in rows]):.3f}"
+                for name, (rows, labels) in answers.items()
+            }
+            print(f"    whole {whole}:", found)
 
 
 def _sentences(data: Path) -> Mapping[str, Rows]:
@@ -72,8 +80,8 @@ def _sentences(data: Path) -> Mapping[str, Rows]:
     }
 
 
-def _mediqa(data: Path) -> Rows:
-    rows = list(read(data / "relevancy/mediqa_qa_validation.jsonl"))[:MEDIQA_ROWS]
+def _mediqa(data: Path, name: str) -> Rows:
+    rows = list(read(data / f"relevancy/mediqa_qa_{name}.jsonl"))[::3]
     return [(row["question"], row["answer"], row["label"]) for row in rows]
 
 
@@ -83,7 +91,7 @@ def _evidence(judge: RelevancyJudge, rows: Rows) -> tuple[list[list[Evidence]], 
 
 
 def _features(judge: RelevancyJudge, rows: Rows) -> tuple[NDArray[Any], NDArray[Any]]:
-    """[sentences][answers, similarity, words, type], and the labels."""
+    """[sentences][answers, similarity, words, type, whole (0 for one sentence)], and the labels."""
     found, labels = _evidence(judge, rows)
     return np.array([list(sentences[0].features().values()) for sentences in found]), labels
 
@@ -94,7 +102,7 @@ def _fit(weight: float, sets: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> ND
     share = np.concatenate([np.where(y == 1, 1 / y.sum(), 1 / (len(y) - y.sum())) / (2 * len(sets)) for _, y in sets])
 
     def loss(parameters: NDArray[Any]) -> float:
-        logits = parameters[0] + weight * table[:, 0] + table[:, 1:] @ parameters[1:]
+        logits = parameters[0] + weight * table[:, 0] + table[:, 1:4] @ parameters[1:]
         return float(share @ (np.logaddexp(0, logits) - labels * logits) + RIDGE * (parameters[1:] ** 2).sum())
 
     fitted: NDArray[Any] = minimize(loss, np.zeros(1 + len(FITTED))).x
@@ -103,12 +111,12 @@ def _fit(weight: float, sets: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> ND
 
 def _auroc(fitted: NDArray[Any], weight: float, given: tuple[NDArray[Any], NDArray[Any]]) -> str:
     table, labels = given
-    return f"{roc_auc_score(labels, weight * table[:, 0] + table[:, 1:] @ fitted[1:]):.3f}"
+    return f"{roc_auc_score(labels, weight * table[:, 0] + table[:, 1:4] @ fitted[1:]):.3f}"
 
 
-def _answer(rows: Sequence[Evidence], weight: float, fitted: NDArray[Any]) -> float:
+def _answer(rows: Sequence[Evidence], weight: float, whole: float, fitted: NDArray[Any]) -> float:
     table = np.array([list(one.features().values()) for one in rows])
-    relevance = 1 / (1 + np.exp(-fitted[0] - weight * table[:, 0] - table[:, 1:] @ fitted[1:]))
+    relevance = expit(fitted[0] + weight * table[:, 0] + table[:, 1:4] @ fitted[1:] + whole * table[:, 4])
     return float(BEST * relevance.max() + (1 - BEST) * relevance.mean())
 
 
