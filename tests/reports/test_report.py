@@ -343,6 +343,31 @@ def test_run_without_gate_says_so(tmp_path):
     assert text(page.xpath("//div[@class='stamp']")[0]) == "no gate"
 
 
+def test_endpoints_are_listed_with_what_they_cost_or_that_it_is_unknown(tmp_path):
+    """One row a user and try: failures by kind, a cost only where it is known in full, latency with and without waiting."""
+    known = {
+        "user": "judge bedside_manner", "model": "grader-1", "host": "<b>host</b>", "requests": 1312, "answered": 1300,
+        "tries_again": 9, "failures": {"rate_limit": 12}, "prompt_tokens": 40_000, "completion_tokens": 2_600,
+        "unknown_usage": 0, "price": [1.0, 4.0], "cost": 0.0504, "cost_at_least": 0.0504, "left_out": ["seed"],
+        "seconds": {"p50": 0.25, "p95": 0.5, "p99": 1.0}, "seconds_with_waiting": {"p50": 0.25, "p95": 2.5, "p99": 4.0},
+    }  # fmt: skip
+    unknown = {**known, "user": "candidate api", "cost": None, "unknown_usage": 3, "failures": {}, "tries_again": 0}
+    free = {**known, "user": "candidate local", "cost": None, "cost_at_least": None, "price": None, "seconds": None}
+    fake = fake_run(12)
+    record = {**fake.run.record, "endpoints": [known, unknown, free]}
+    page = write(tmp_path, replace(fake, run=replace(fake.run, record=record)))
+    rows = [text(row) for row in page.xpath("//table[contains(@class, 'endpoints')]/tbody/tr")]
+    assert [row.split(" grader-1")[0] for row in rows] == ["judge bedside_manner", "candidate api", "candidate local"]
+    assert "1,31212 rate_limit9 tried again" in rows[0]
+    assert "0.0504" in rows[0]
+    assert "2.5 with waiting" in rows[0]
+    assert "refuses seed" in rows[0]
+    assert "at least 0.05043 requests did not tell their usage" in rows[1]
+    assert "no price declared" in rows[2]
+    assert "<b>host</b>" in rows[0]
+    assert not write(tmp_path / "without", fake).xpath("//table[contains(@class, 'endpoints')]")
+
+
 def test_unfinished_run_is_never_stamped_as_passed(tmp_path):
     """A run that is incomplete exits with 4 unless it fails, and so says the page."""
     fake = fake_run(40)
