@@ -10,8 +10,9 @@ bleu: BLEU of the one answer (Papineni et al. 2002), n-grams up to 4 or to the a
 exponentially (Chen and Cherry 2014, method 3), tokenised by 13a, with case; of several references as BLEU itself takes
 them: n-grams of any, the length nearest (sacrebleu). chrf: chrF2, F-measure of character n-grams up to 6 with beta 2,
 without word n-grams, with case (Popovic 2015; sacrebleu). Both are divided by 100.
-regex: 1 where Python's `re.search` finds the pattern in the answer, else 0. json_schema: 1 where the whole answer is JSON
-(RFC 8259: no NaN) that the schema accepts (draft 2020-12; `format` is not asserted, nothing is fetched for `$ref`), else 0.
+regex: 1 where the pattern, written as for Python's `re`, is found anywhere in the answer, else 0; a search that takes longer
+than 10 s (nested repetitions can take for ever) gives no score. json_schema: 1 where the whole answer is JSON (RFC 8259: no
+NaN) that the schema accepts (draft 2020-12; `format` is not asserted, nothing is fetched for `$ref`), else 0.
 
 All lie in 0..1, higher is better. Of several references the best counts, except for bleu. An empty answer is compared like
 any other.
@@ -36,6 +37,8 @@ from judges.judging import Scored, judge_each
 VERSION = 2
 Kind = Literal["rouge", "bleu", "chrf", "exact_match", "token_f1"]
 
+
+REGEX_SECONDS = 10.0
 
 Measure = Callable[[Sequence[str], str], float]
 """(references, answer) to [0, 1]."""
@@ -124,9 +127,13 @@ def token_f1(reference: str, answer: str) -> float:
 class RegexJudge:
     """1.0 where the pattern is found in the answer, else 0.0."""
 
-    def __init__(self, name: str, pattern: str) -> None:
+    def __init__(self, name: str, pattern: str, *, seconds: float = REGEX_SECONDS) -> None:
+        """`seconds`: after so many a search is given up."""
+        import regex  # the standard library's search cannot be given up
+
         self.metric = Metric(name=name, direction="higher")
-        self._pattern = re.compile(pattern)
+        self._pattern = regex.compile(pattern)
+        self._seconds = seconds
 
     @property
     def fingerprint(self) -> str:
@@ -138,7 +145,14 @@ class RegexJudge:
     def _score(self, cases: list[Case]) -> list[Scored | Failure]:
         scored: list[Scored | Failure] = []
         for case in cases:
-            found = self._pattern.search(case.answer or "")
+            try:
+                found = self._pattern.search(case.answer or "", timeout=self._seconds)
+            except TimeoutError:
+                message = (
+                    f"the search took longer than {self._seconds:g} s; write the pattern without nested repetitions"
+                )
+                scored.append(Failure(kind="timeout", message=message))
+                continue
             scored.append((float(found is not None), None, {"match": found.group()} if found else {}))
         return scored
 

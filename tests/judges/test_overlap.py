@@ -134,6 +134,16 @@ def test_regex_finds_anywhere():
     assert score(judge, "NEVER") == 0.0
 
 
+def test_regex_search_without_end_is_given_up_and_is_no_score():
+    """Nested repetitions take exponential time: the case gets a failure, the next one its score."""
+    judge = RegexJudge("r", r"^(a|aa)+$", seconds=0.2)
+    endless, quick = judge.judge([Case(id="1", answer="a" * 200 + "b"), Case(id="2", answer="aaa")])
+    assert endless.score is None
+    assert endless.error is not None
+    assert endless.error.kind == "timeout"
+    assert quick.score == 1.0
+
+
 def test_json_schema_says_why():
     """Valid, invalid and no JSON at all are told apart."""
     judge = JsonSchemaJudge("j", {"type": "object", "required": ["dose"]})
