@@ -81,7 +81,7 @@ def _metadata(export: Export, run: Run) -> str:
 
 
 def _what(export: Export, training: Training | None, candidate: str, run: Run) -> str:
-    merged = "its adapter merged into weights of full precision" if export.adapter_key else "all its weights"
+    merged = "its adapter merged into weights of full precision" if export.adapter_key else "its weights as trained"
     held = f", which held its base in {export.quantization}" if export.quantization else ""
     return (
         f"Exported by muster: candidate {escaped(candidate)} of run {escaped(run.id)}, {merged}, as {export.dtype}"

@@ -247,8 +247,10 @@ class _Export:
                 changes, unasked = rejudge(self.suite, self.models, answers, samples, ours.answers, theirs.answers)
                 found = replace(found, metrics=changes)
             adapter = identity.adapter_key(live.adapter) if live.adapter is not None else None
+            training = self.training
+            made_of = training.base_fingerprint if training is not None else live.model.fingerprint
             known = Export(
-                base=base.path, base_fingerprint=live.model.fingerprint, adapter_key=adapter, dtype=written,
+                base=base.path, base_fingerprint=made_of, adapter_key=adapter, dtype=written,
                 quantization=base.quantization, has_template=exported.tokenizer.chat_template is not None,
                 settings=settings, fidelity=found, unasked=unasked,
                 files={path.name: identity.file_sha256(path) for path in sorted(folder.iterdir())},
@@ -256,10 +258,9 @@ class _Export:
             with Store.open(self.home, read_only=True) as store:
                 card = model_card(store, self.run, self.candidate, known)
             (folder / "README.md").write_text(card, encoding="utf-8")
-            training = self.training.key if self.training is not None else None
             seal(folder, {
-                "candidate": self.candidate, "run": self.run.id, "base_fingerprint": live.model.fingerprint,
-                "adapter": adapter, "training": training,
+                "candidate": self.candidate, "run": self.run.id, "base_fingerprint": made_of, "adapter": adapter,
+                "training": None if training is None else training.key,
             })  # fmt: skip
         return fidelity_lines(found, unasked)
 

@@ -34,6 +34,9 @@ def project(tmp_path_factory):
     suite["candidates"]["four_bits"] = {
         "model": {"kind": "transformers", "path": "base", "adapter": "mine", "quantization": "nf4"}
     }
+    suite["candidates"]["whole"] = {
+        "train": {"base": "base", "method": "last_layers", "max_steps": [2], "learning_rate": 0.01}
+    }
     suite["judges"] = {"token_f1": {"kind": "token_f1"}, "chrf": {"kind": "chrf"}, "likely": {"kind": "perplexity"}}
     (root / "suite.yaml").write_text(yaml.safe_dump(suite, sort_keys=False))
     (root / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(60)))
@@ -59,7 +62,7 @@ def adapter_of(project):
     """The folder of the run's training, and the run."""
     with Store.open(Home(project / ".muster"), read_only=True) as store:
         found = store.run("latest")
-        [training] = store.trainings(found.id)
+        training = next(one for one in store.trainings(found.id) if one.candidate == "lora")
     return project / ".muster" / "adapters" / training.key, found, training
 
 
@@ -162,6 +165,23 @@ def test_an_adapter_made_elsewhere_is_merged_too(project, tmp_path, capsys):
     line = next(line for line in printed.splitlines() if "greedy answers" in line)
     assert line == "- 4 of 4 greedy answers are equal, character by character."
     assert line in (folder / "README.md").read_text()
+
+
+def test_what_was_trained_whole_is_exported_as_it_is(project, tmp_path):
+    """A method without an adapter needs no merging: every tensor is the training's own, under its base's fingerprint."""
+    from safetensors.torch import load_file
+
+    folder = export(project, "whole[max_steps=2]", tmp_path / "model", sample=4)
+    with Store.open(Home(project / ".muster"), read_only=True) as store:
+        training = next(t for t in store.trainings(store.run("latest").id) if t.candidate == "whole[max_steps=2]")
+    trained = load_file(project / ".muster" / "adapters" / training.key / "model.safetensors")
+    written, base = load_file(folder / "model.safetensors"), load_file(project / "base" / "model.safetensors")
+    assert written.keys() == trained.keys()
+    assert all(torch.equal(written[name], tensor) for name, tensor in trained.items())
+    assert any(not torch.equal(written[name], tensor) for name, tensor in base.items())
+    card = (folder / "README.md").read_text()
+    assert f"`{identity.base_fingerprint(project / 'base')}`" in card
+    assert "its weights as trained" in card
 
 
 def test_a_quantised_base_is_merged_in_full_precision_and_the_difference_told(project, tmp_path, capsys):
