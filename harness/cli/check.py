@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.deciding.power import Spread
+    from harness.records import Training
     from harness.running.plan import Plan
 
 
@@ -36,14 +37,14 @@ def check(
     console = Console()
     plan = read_plan(suite, data=data, limit=limit, candidates=candidate or [], splits=split or [])
     announce(plan, console)
-    show_candidates(plan, home / "adapters", console)
+    show_candidates(plan, home, console)
     show_expected(expected_requests(plan), console)
     show_overlaps(plan, console)
     show_power(plan, home, console)
     console.print(f"\n  no mistakes. next: muster run {suite}", highlight=False)
 
 
-def show_candidates(plan: Plan, adapters: Path, console: Console) -> None:
+def show_candidates(plan: Plan, home: Path, console: Console) -> None:
     """A row a candidate: its model, how it is prompted, its training and whether that is done, the requests it would send."""
     from rich.table import Table
 
@@ -52,12 +53,10 @@ def show_candidates(plan: Plan, adapters: Path, console: Console) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), title=None)
     for column in ("candidate", "model", "prompting", "training", "answers"):
         table.add_column(column, justify="right" if column == "answers" else "left")
-    planned = {training.candidate: training for training in plan.trainings}
+    lines = training_lines(plan, home)
     for name in plan.candidates:
         spec = plan.spec(name)
-        training = "–"
-        if name in planned:
-            training = training_line(plan, name, adapters)
+        training = lines.get(name, "–")
         model = getattr(spec.model, "path", None) or getattr(spec.model, "name", None) or ""
         if spec.train is not None:
             model = f"{METHODS[spec.train.method]} on {spec.train.base}"
@@ -66,18 +65,43 @@ def show_candidates(plan: Plan, adapters: Path, console: Console) -> None:
     console.print(table)
 
 
-def training_line(plan: Plan, name: str, adapters: Path) -> str:
-    """Rows and steps of a planned training, and whether an equal one is there."""
+def training_lines(plan: Plan, home: Path) -> dict[str, str]:
+    """By candidate, rows and steps of its training, who teaches it, and whether an equal training is there."""
+    from rich.console import Console
+
+    from harness.cli.progress import ProgressStages
+    from harness.cli.teaching import Classroom
     from harness.errors import ModelError
+    from harness.models.load import ModelRoom
     from harness.running.trainings import key_of, steps_of
     from harness.training.checkpoints import find_training
+    from judges import JudgeBuilder
 
-    planned = next(training for training in plan.trainings if training.candidate == name)
-    line = f"{len(planned.samples):,} rows, {steps_of(planned):,} steps"
-    try:
-        return f"{line}, trained" if find_training(adapters, key_of(plan, planned)) else line
-    except ModelError as error:
-        return f"{line}; {error}"
+    models = ModelRoom(plan.loaded.root)
+    builder = JudgeBuilder(models, steps=home / "geval_steps")
+    silent = ProgressStages(Console(), quiet=True)
+    classroom = Classroom(plan, folder=home / "lessons", models=models, builder=builder, stages=silent)
+    trainings: dict[str, Training] = {}
+    lines = {}
+    for planned in plan.trainings:
+        name, teacher = planned.candidate, planned.teacher
+        taught = classroom.remembered(planned, trainings)
+        if taught is None:
+            assert teacher is not None  # every other training is known
+            asked = f"up to {len(planned.samples):,} rows by {teacher.name}"
+            lines[name] = f"{asked}, up to {steps_of(planned):,} steps"
+            continue
+        by = f" by {teacher.name}" if teacher is not None else ""
+        lines[name] = f"{len(taught.samples):,} rows{by}, {steps_of(taught):,} steps"
+        try:
+            found = find_training(home / "adapters", key_of(plan, taught))
+        except ModelError as error:
+            lines[name] += f"; {error}"
+            continue
+        if found is not None:
+            trainings[name] = found
+            lines[name] += ", trained"
+    return lines
 
 
 def show_overlaps(plan: Plan, console: Console) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.cli.progress import ProgressStages
+    from harness.cli.teaching import Classroom
     from harness.models.load import ModelRoom
     from harness.records import Failure, Judge, Sample, Training
     from harness.running.evaluation import Evaluation, Keyed
@@ -53,16 +54,19 @@ def _size(samples: Sequence[Sample]) -> str:
     return f"{len(samples):,}" if rows == len(samples) else f"{len(samples):,} turns of {rows:,} conversations"
 
 
-def confirm_requests(plan: Plan, console: Console, *, yes: bool) -> None:
-    """Asks before requests to an endpoint, on a terminal only: a CI job has decided already."""
+def confirm_requests(plan: Plan, console: Console, *, yes: bool, evaluation: bool = True) -> None:
+    """Asks before requests to an endpoint, on a terminal only: a CI job has decided already.
+
+    Without `evaluation`, only what the trainings' teachers would be asked counts.
+    """
     import typer
 
     if yes or not sys.stdin.isatty() or os.environ.get("CI"):
         return
     from harness.cli.usage import show_expected
-    from harness.running.expected import expected_requests
+    from harness.running.expected import expected_lessons, expected_requests
 
-    expected = expected_requests(plan)
+    expected = expected_requests(plan) if evaluation else expected_lessons(plan)
     if expected:
         show_expected(expected, console)
         typer.confirm("  go on?", abort=True)
@@ -79,6 +83,7 @@ def evaluate_plan(
     trust_code: bool = False,
 ) -> Evaluation:
     """The whole street from training to the store. Raises ContaminationError before anything is spent."""
+    from harness.cli.teaching import Classroom
     from harness.models.load import ModelRoom
     from harness.running.evaluation import evaluate
     from judges import JudgeBuilder
@@ -87,8 +92,9 @@ def evaluate_plan(
     models = ModelRoom(plan.loaded.root)
     builder = JudgeBuilder(models, steps=home.path / "geval_steps", trusted=plan.loaded.root if trust_code else None)
     try_custom_judges(plan, builder)
+    classroom = Classroom(plan, folder=home.lessons, models=models, builder=builder, stages=stages, fresh=fresh)
     trainings, failures = train_missing(
-        plan, adapters=home.adapters, stages=stages, console=console, fresh=fresh, no_train=no_train
+        plan, classroom, adapters=home.adapters, stages=stages, console=console, fresh=fresh, no_train=no_train
     )
     candidates = build_candidates(plan, models, trainings, failures, console)
     judges = build_all_judges(plan, builder, models, console)
@@ -100,24 +106,41 @@ def evaluate_plan(
 
 
 def train_missing(
-    plan: Plan, *, adapters: Path, stages: ProgressStages, console: Console, fresh: bool = False, no_train: bool = False
+    plan: Plan,
+    classroom: Classroom,
+    *,
+    adapters: Path,
+    stages: ProgressStages,
+    console: Console,
+    fresh: bool = False,
+    no_train: bool = False,
 ) -> tuple[dict[str, Training], dict[str, Failure]]:
     """The planned trainings, reused where an equal one is complete, and why those that stopped did.
 
-    Raises UserError for `no_train` where a training is missing; other candidates go on when one training stops.
+    What a training learns of a teacher comes from `classroom`. Raises UserError for `no_train` where a training is missing;
+    other candidates go on when one training stops.
     """
-    from harness.errors import IncompleteError
+    from harness.errors import IncompleteError, UserError
     from harness.records import Failure
+    from harness.running.lessons import describe_lesson
     from harness.running.trainings import train_planned
 
     trainings: dict[str, Training] = {}
     failures: dict[str, Failure] = {}
+
+    def tell(line: str) -> None:
+        console.print(f"  {line}", highlight=False, markup=False)
+
     for planned in plan.trainings:
         try:
+            taught = classroom.remembered(planned, trainings) if no_train else classroom.taught(planned, trainings)
+            if taught is None:
+                raise UserError(f"--no-train: '{planned.candidate}' has not been taught yet. Run `muster train` first.")
+            if taught.lesson:
+                tell(f"{planned.candidate}: {describe_lesson(taught.lesson)}")
             trainings[planned.candidate] = train_planned(
-                plan, planned, adapters=adapters, stages=stages, fresh=fresh, no_train=no_train,
-                notice=lambda line: console.print(f"  {line}", highlight=False, markup=False),
-            )  # fmt: skip
+                plan, taught, adapters=adapters, stages=stages, fresh=fresh, no_train=no_train, notice=tell
+            )
         except IncompleteError as error:
             failures[planned.candidate] = Failure(kind="training_failed", message=str(error))
             console.print(f"  {planned.candidate}: {error}", style="red", highlight=False, markup=False)

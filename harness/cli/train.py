@@ -14,15 +14,23 @@ def train(
     data: Annotated[Path | None, typer.Option(help="Rows from this file instead of the suite's data path.")] = None,
     home: Annotated[Path, typer.Option(help="Where store, runs and adapters live.")] = Path(".muster"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Train anew, whatever is stored.")] = False,
+    trust_code: Annotated[
+        bool, typer.Option("--trust-code", help="Run the suite's custom judges, which are code.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing before requests to an endpoint.")] = False,
 ) -> None:
     """Train the candidates of a suite that have no adapter yet."""
     from rich.console import Console
     from rich.table import Table
 
     from harness.cli.progress import ProgressStages
-    from harness.cli.session import announce, read_plan, train_missing
+    from harness.cli.session import announce, confirm_requests, read_plan, train_missing
+    from harness.cli.teaching import Classroom
+    from harness.cli.usage import show_usage
     from harness.errors import UserError
+    from harness.models.load import ModelRoom
     from harness.store import Home
+    from judges import JudgeBuilder
 
     console = Console()
     plan = read_plan(suite, data=data, limit=None, candidates=candidate or [], splits=[])
@@ -30,8 +38,13 @@ def train(
         raise UserError(f"{plan.loaded.file.name}: no chosen candidate has a 'train:' section")
     announce(plan, console)
     plan.overlaps()
+    confirm_requests(plan, console, yes=yes, evaluation=False)
+    place, stages = Home(home), ProgressStages(console)
+    models = ModelRoom(plan.loaded.root)
+    builder = JudgeBuilder(models, steps=place.path / "geval_steps", trusted=plan.loaded.root if trust_code else None)
+    classroom = Classroom(plan, folder=place.lessons, models=models, builder=builder, stages=stages, fresh=fresh)
     trainings, failures = train_missing(
-        plan, adapters=Home(home).adapters, stages=ProgressStages(console), console=console, fresh=fresh
+        plan, classroom, adapters=place.adapters, stages=stages, console=console, fresh=fresh
     )
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("candidate", "rows", "steps", "tokens", "trainable", "loss", "seconds", "adapter"):
@@ -45,6 +58,7 @@ def train(
             training.path,
         )  # fmt: skip
     console.print(table)
+    show_usage(models.usage(), console)
     if failures:
         raise typer.Exit(4)
     console.print(f"\n  next: muster run {suite}", highlight=False)

@@ -103,6 +103,7 @@ def build_candidate(
     loaded: LoadedSuite,
     models: ModelRoom,
     training: Training | None,
+    samples: Sequence[Sample] | None = None,
 ) -> Candidate:
     """The candidate of a suite's entry.
 
@@ -114,6 +115,7 @@ def build_candidate(
         loaded: for paths.
         models: where models are loaded once.
         training: what made it; needed exactly where the spec says `train`.
+        samples: those that recorded answers are matched with; left out, all that are evaluated.
 
     Raises:
         ModelError: where model or adapter is missing or does not fit.
@@ -122,7 +124,9 @@ def build_candidate(
     """
     settings = settings_of(spec, suite)
     by_sample = isinstance(spec.model, AnswersModel)
-    generator = _generator(name, spec, suite=suite, dataset=dataset, loaded=loaded, models=models, training=training)
+    if samples is None:
+        samples = [sample for split in suite.evaluation_splits() for sample in dataset.splits[split]]
+    generator = _generator(name, spec, suite=suite, samples=samples, loaded=loaded, models=models, training=training)
     return Candidate(
         name=name,
         key=candidate_key(generator.key, None if by_sample else settings),
@@ -161,7 +165,7 @@ def _generator(
     spec: CandidateSpec,
     *,
     suite: Suite,
-    dataset: Dataset,
+    samples: Sequence[Sample],
     loaded: LoadedSuite,
     models: ModelRoom,
     training: Training | None,
@@ -175,7 +179,6 @@ def _generator(
             assert isinstance(base, TransformersModel)  # the suite's own checks hold this
             return models.generator(base, adapter=Path(training.path))
         case AnswersModel() as model:
-            samples = [s for split in suite.evaluation_splits() for s in dataset.splits[split]]
             return load_recorded(loaded.resolve(model.path), samples)
         case TransformersModel() | OpenAIModel() as model:
             return models.generator(model)

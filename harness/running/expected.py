@@ -15,7 +15,17 @@ from harness.models.endpoint.sending import TURN_TOKENS, estimate_tokens
 from harness.models.endpoint.traffic import Price, Tokens
 from harness.records import Prompt, Sample
 from harness.running.plan import Plan
-from harness.suite.grammar import FewShot, GEvalSpec, HallucinationSpec, OpenAIModel, PairwiseSpec, Retrieval, ZeroShot
+from harness.suite.grammar import (
+    AnyJudgeSpec,
+    CandidateSpec,
+    FewShot,
+    GEvalSpec,
+    HallucinationSpec,
+    OpenAIModel,
+    PairwiseSpec,
+    Retrieval,
+    ZeroShot,
+)
 
 FORM_TOKENS = 400
 """Of a judge's form, without what it judges: criteria, steps, and what is asked for."""
@@ -40,19 +50,48 @@ class Expected:
 
 
 def expected_requests(plan: Plan) -> list[Expected]:
-    """One entry for each candidate and judge behind an endpoint, in the order of the suite; candidates first."""
-    return [*_candidates(plan), *_judges(plan)]
+    """One entry for each teacher, candidate and judge behind an endpoint, in this order, else in the suite's."""
+    return [*expected_lessons(plan), *_candidates(plan), *_judges(plan)]
+
+
+def expected_lessons(plan: Plan) -> list[Expected]:
+    """One entry for each teacher behind an endpoint, and for each judge there that says which of its answers are kept."""
+    lessons = {
+        (planned.teacher.name, planned.split, tuple(planned.spec.keep)): planned
+        for planned in plan.trainings
+        if planned.teacher is not None
+    }
+    teachers = {key[:2]: planned for key, planned in lessons.items()}
+    found = []
+    for planned in teachers.values():
+        teacher = planned.teacher
+        if teacher is None or not isinstance(teacher.spec.model, OpenAIModel):
+            continue
+        asked = sum(_prompt_tokens(prompt) for prompt in _prompts(plan, teacher.spec, planned.samples))
+        said = len(planned.samples) * _answer_tokens(plan, teacher.spec)
+        found.append(
+            Expected(
+                user=f"{teacher.name} as teacher", model=teacher.spec.model, requests=len(planned.samples),
+                tokens=Tokens(asked, said),
+            )
+        )  # fmt: skip
+    for planned in lessons.values():
+        assert planned.teacher is not None
+        answer = _answer_tokens(plan, planned.teacher.spec)
+        for name in planned.spec.keep:
+            found += _judge(f"{name} of training rows", plan.loaded.suite.judges[name], planned.samples, answer=answer)
+    return found
 
 
 def _candidates(plan: Plan) -> Iterator[Expected]:
     for name in plan.candidates:
-        model = plan.spec(name).model
-        if isinstance(model, OpenAIModel):
+        spec = plan.spec(name)
+        if isinstance(spec.model, OpenAIModel):
             times = [1 + _draws(plan, sample) for sample in plan.samples]
-            sizes = [_prompt_tokens(prompt) for prompt in _prompts(plan, name)]
+            sizes = [_prompt_tokens(prompt) for prompt in _prompts(plan, spec, plan.samples)]
             asked = sum(n * size for n, size in zip(times, sizes, strict=True))
-            tokens = Tokens(asked, sum(times) * _answer_tokens(plan, name))
-            yield Expected(user=name, model=model, requests=sum(times), tokens=tokens)
+            tokens = Tokens(asked, sum(times) * _answer_tokens(plan, spec))
+            yield Expected(user=name, model=spec.model, requests=sum(times), tokens=tokens)
 
 
 def _draws(plan: Plan, sample: Sample) -> int:
@@ -63,11 +102,11 @@ def _draws(plan: Plan, sample: Sample) -> int:
     return max((judge.samples for judge in judges if isinstance(judge, HallucinationSpec)), default=0)
 
 
-def _prompts(plan: Plan, name: str) -> list[Prompt]:
+def _prompts(plan: Plan, spec: CandidateSpec, samples: Sequence[Sample]) -> list[Prompt]:
     """The candidate's prompts; of one that retrieves, prompts with the first rows of its split in place of the nearest."""
-    suite, samples = plan.loaded.suite, plan.samples
+    suite = plan.loaded.suite
     zero = prompting.ZeroShot(template=suite.prompt, system=suite.system)
-    match plan.spec(name).prompting:
+    match spec.prompting:
         case ZeroShot():
             return zero.prompts(samples)
         case FewShot(split=split, shots=shots):
@@ -83,33 +122,39 @@ def _prompt_tokens(prompt: Prompt) -> int:
     return sum(estimate_tokens(message.content) + TURN_TOKENS for message in prompt.messages)
 
 
-def _answer_tokens(plan: Plan, name: str) -> int:
-    return (plan.spec(name).generation or plan.loaded.suite.generation).max_new_tokens
+def _answer_tokens(plan: Plan, spec: CandidateSpec) -> int:
+    return (spec.generation or plan.loaded.suite.generation).max_new_tokens
 
 
 def _judges(plan: Plan) -> Iterator[Expected]:
+    answer = max(_answer_tokens(plan, plan.spec(candidate)) for candidate in plan.candidates)
     for name, spec in plan.loaded.suite.judges.items():
-        model = getattr(spec, "model", None)
-        if not isinstance(model, OpenAIModel):
-            continue
         judged = {sample.id for sample in plan.membership if spec.splits is None or sample.split in spec.splits}
         samples = [sample for sample in plan.samples if sample.id in judged]
-        forms, draws, answers = 1, 1, 1
-        if isinstance(spec, GEvalSpec):
-            forms = len(spec.criteria) if isinstance(spec.criteria, dict) else 1
-            draws = 1 if spec.mode == "topk" else spec.samples
-        elif isinstance(spec, PairwiseSpec):
-            forms, draws, answers = 2, spec.samples, 2
-        calls = forms * draws
-        answer = max(_answer_tokens(plan, candidate) for candidate in plan.candidates)
-        shown = sum(_shown_tokens(sample) for sample in samples) + len(samples) * (FORM_TOKENS + answers * answer)
-        times = len(plan.candidates) * calls
-        yield Expected(
-            user=name,
-            model=model,
-            requests=times * len(samples),
-            tokens=Tokens(times * shown, times * len(samples) * GRADE_TOKENS),
-        )
+        yield from _judge(name, spec, samples, answer=answer, candidates=len(plan.candidates))
+
+
+def _judge(
+    user: str, spec: AnyJudgeSpec, samples: Sequence[Sample], *, answer: int, candidates: int = 1
+) -> Iterator[Expected]:
+    """One entry where the judge is behind an endpoint: so many candidates' answers of `answer` tokens to the samples."""
+    model = getattr(spec, "model", None)
+    if not isinstance(model, OpenAIModel):
+        return
+    forms, draws, answers = 1, 1, 1
+    if isinstance(spec, GEvalSpec):
+        forms = len(spec.criteria) if isinstance(spec.criteria, dict) else 1
+        draws = 1 if spec.mode == "topk" else spec.samples
+    elif isinstance(spec, PairwiseSpec):
+        forms, draws, answers = 2, spec.samples, 2
+    shown = sum(_shown_tokens(sample) for sample in samples) + len(samples) * (FORM_TOKENS + answers * answer)
+    times = candidates * forms * draws
+    yield Expected(
+        user=user,
+        model=model,
+        requests=times * len(samples),
+        tokens=Tokens(times * shown, times * len(samples) * GRADE_TOKENS),
+    )
 
 
 def _shown_tokens(sample: Sample) -> int:

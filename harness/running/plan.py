@@ -6,25 +6,40 @@ Reads the suite and the data only; loads no model.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from harness.data import Dataset, Overlap, check_contamination
 from harness.errors import NothingEvaluatedError, UserError
 from harness.records import Sample
 from harness.suite import LoadedSuite
 from harness.suite.grammar import CandidateSpec, PairwiseSpec, TrainSpec, TransformersModel
+from harness.suite.teachers import line_of_teachers, teacher_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teacher:
+    """Who answers the training rows of a distillation."""
+
+    name: str
+    """A candidate's, or that of the answers recorded for one training."""
+    spec: CandidateSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedTraining:
-    """A candidate that has to be trained: on what, from which base."""
+    """A candidate that has to be trained: on what, from which base, taught by whom."""
 
     candidate: str
     spec: TrainSpec
     base: TransformersModel
     split: str
     samples: tuple[Sample, ...]
+    """The rows of the split; after the lesson, those that are left, with the teacher's answer as their reference."""
+    teacher: Teacher | None = None
+    lesson: Mapping[str, Any] = field(default_factory=dict)
+    """What became of the rows, once the teacher has answered them (`running.lessons`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +51,7 @@ class Plan:
     candidates: tuple[str, ...]
     splits: tuple[str, ...]
     trainings: tuple[PlannedTraining, ...]
+    """A teacher's before those of its students, else in the order of the suite."""
 
     @property
     def samples(self) -> tuple[Sample, ...]:
@@ -71,7 +87,7 @@ def make_plan(
 ) -> Plan:
     """The plan for the named candidates and splits; none named means all.
 
-    A gate's baseline always comes along, and so does the one opponent of a pairwise judge.
+    A gate's baseline always comes along, and so do the one opponent of a pairwise judge and the teachers of those named.
 
     Raises UserError for an unknown name, NothingEvaluatedError where no sample is left.
     """
@@ -80,9 +96,12 @@ def make_plan(
     if candidates:
         needed = {suite.gate.baseline} if suite.gate is not None else set()
         needed.update(spec.against for spec in suite.judges.values() if isinstance(spec, PairwiseSpec))
+        needed.update(teacher for name in chosen for teacher in line_of_teachers(suite.candidates, name))
         chosen = [name for name in suite.candidates if name in chosen or name in needed]
     chosen_splits = _choose("split", splits, suite.evaluation_splits())
-    trainings = [_planned(loaded, dataset, name) for name in chosen if suite.candidates[name].train is not None]
+    trained = [name for name in chosen if suite.candidates[name].train is not None]
+    trained.sort(key=lambda name: len(line_of_teachers(suite.candidates, name)))
+    trainings = [_planned(loaded, dataset, name) for name in trained]
     plan = Plan(
         loaded=loaded,
         dataset=dataset,
@@ -102,7 +121,20 @@ def _planned(loaded: LoadedSuite, dataset: Dataset, name: str) -> PlannedTrainin
     base = suite.candidates[spec.base].model
     assert isinstance(base, TransformersModel)  # the suite's own checks hold this
     split = suite.training_split(spec)
-    return PlannedTraining(candidate=name, spec=spec, base=base, split=split, samples=dataset.splits[split])
+    return PlannedTraining(
+        candidate=name, spec=spec, base=base, split=split, samples=dataset.splits[split],
+        teacher=_teacher(loaded, name, spec),
+    )  # fmt: skip
+
+
+def _teacher(loaded: LoadedSuite, name: str, spec: TrainSpec) -> Teacher | None:
+    match spec.teacher:
+        case None:
+            return None
+        case str(teacher):
+            return Teacher(name=teacher, spec=loaded.suite.candidates[teacher])
+        case model:  # recorded answers: every other model became a candidate when the suite was loaded
+            return Teacher(name=teacher_name(name), spec=CandidateSpec(model=model))
 
 
 def _choose(what: str, wanted: Sequence[str], known: list[str]) -> list[str]:

@@ -64,9 +64,13 @@ def train_planned(
     found = find_training(adapters, key)
     steps = steps_of(planned)
     name = f"{planned.candidate} trains"
+    taught = {"teacher": dict(planned.lesson)} if planned.lesson else {}
     if found is not None:
         with stages.stage(name, steps, done=steps):
-            return replace(found, candidate=planned.candidate, base=planned.spec.base)
+            return replace(
+                found, candidate=planned.candidate, base=planned.spec.base,
+                record={**found.record, **taught},
+            )  # fmt: skip
     if no_train:
         raise UserError(f"--no-train: candidate '{planned.candidate}' is not trained yet. Run `muster train` first.")
     from harness.training.trainer import train
@@ -74,7 +78,8 @@ def train_planned(
     with stages.stage(name, steps) as advance:
         return train(
             planned.candidate, planned.spec, base=planned.base, root=plan.loaded.root, samples=planned.samples,
-            prompt=_prompt(plan), adapters=adapters, seed=plan.loaded.suite.seed, progress=advance, notice=notice,
+            prompt=_prompt(plan), adapters=adapters, seed=plan.loaded.suite.seed, record=taught, progress=advance,
+            notice=notice,
         )  # fmt: skip
 
 

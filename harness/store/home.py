@@ -32,6 +32,11 @@ class Home:
         return self._made("adapters")
 
     @property
+    def lessons(self) -> Path:
+        """The folder with what teachers answered to training rows, and what judges said of it."""
+        return self._made("lessons")
+
+    @property
     def calibrations(self) -> Path:
         """The folder with one calibration card a file."""
         return self._made("calibrations")

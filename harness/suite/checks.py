@@ -18,7 +18,9 @@ from harness.suite.explain import quoted, suggest, wrong_name
 from harness.suite.grammar import (
     NAME,
     AnyJudgeSpec,
+    Bar,
     CandidateSpec,
+    ChoiceSpec,
     CustomSpec,
     DataSpec,
     FewShot,
@@ -34,6 +36,7 @@ from harness.suite.grammar import (
 from harness.suite.lists import MAX_SWEEP, spell
 from harness.suite.source import SECRET, Node, Place, YamlPath, find_node, iterate_scalars
 from harness.suite.sweeps import sweep_names
+from harness.suite.teachers import line_of_teachers, teacher_name
 from harness.suite.template import TemplateMistake, check_template
 
 LOWER_IS_BETTER = ("toxicity", "hallucination", "perplexity")
@@ -169,6 +172,7 @@ def _candidates(draft: Draft) -> Iterator[Mistake]:
             for train in list(spec.train.variants.values()) or [spec.train]:
                 yield from _base(draft, (*path, "train", "base"), name, train)
                 yield from _training_rows(draft, (*path, "train"), train)
+            yield from _teacher(draft, (*path, "train"), name, spec.train)
             yield from _sweep((*path, "train"), spec.train)
 
 
@@ -230,6 +234,40 @@ def _is_base(spec: CandidateSpec) -> bool:
 
 def _are(names: list[str]) -> str:
     return f"{'is' if len(names) == 1 else 'are'} {quoted(names, 'and')}" if names else "is none"
+
+
+def _teacher(draft: Draft, path: YamlPath, name: str, spec: TrainSpec) -> Iterator[Mistake]:
+    """The teacher is one candidate, is not taught by its own student, and its answers are kept by judges that can tell."""
+    candidates = draft.candidates or {}
+    if isinstance(spec.teacher, str):
+        yield from _one_candidate(draft, (*path, "teacher"), spec.teacher)
+        spelt = {one: other for key, other in candidates.items() for one in _spelt_out(key, other)}
+        if any(one in line_of_teachers(spelt, one) for one in _spelt_out(name, candidates[name])):
+            got = "itself" if spec.teacher == name else f"{spec.teacher!r}, which learns from {name!r}"
+            yield (*path, "teacher"), f"must be a candidate that does not learn from this one (got {got})", None
+    elif spec.teacher is not None and teacher_name(name) in candidates:
+        message = f"must be called by name, as there is a candidate {teacher_name(name)!r}: teacher: {teacher_name(name)}"
+        yield (*path, "teacher"), message, None
+    for metric, bar in spec.keep.items():
+        yield from _bar(draft, (*path, "keep", metric), metric, bar)
+
+
+def _spelt_out(name: str, spec: CandidateSpec | None) -> list[str]:
+    """The names of a candidate, of which a sweep has several."""
+    return sweep_names(name, spec) if spec is not None and _is_sweep(spec) else [name]
+
+
+def _bar(draft: Draft, path: YamlPath, metric: str, bar: Bar) -> Iterator[Mistake]:
+    if draft.judges is None:
+        return
+    if metric not in draft.judges:
+        yield path, f"must be a judge of this suite: {quoted(draft.judges)}", suggest(metric, draft.judges)
+        return
+    judge = draft.judges[metric]
+    if isinstance(judge, PairwiseSpec | PerplexitySpec | ChoiceSpec):
+        yield path, f"must be a judge that scores an answer by itself (got {metric!r}, of kind {judge.kind})", None
+    elif judge is not None:
+        yield from _fits(path, Rule(metric=metric, at_least=bar.at_least, at_most=bar.at_most), judge)
 
 
 def _sweep(path: YamlPath, spec: TrainSpec) -> Iterator[Mistake]:
@@ -322,8 +360,12 @@ def _metric(draft: Draft, path: YamlPath, rule: Rule) -> Iterator[Mistake]:
         yield (*path, "metric"), message, suggest(rule.metric, judges)
         return
     judge = judges[rule.metric]
-    if judge is None:
-        return
+    if judge is not None:
+        yield from _fits(path, rule, judge)
+
+
+def _fits(path: YamlPath, rule: Rule, judge: Any) -> Iterator[Mistake]:
+    """The rule asks for what the judge's direction and scale allow."""
     lower = judge.direction == "lower" if isinstance(judge, CustomSpec) else judge.kind in LOWER_IS_BETTER
     yield from _direction((*path, rule.condition), rule, lower=lower)
     yield from _within_scale((*path, rule.condition), rule, judge)

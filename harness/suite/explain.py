@@ -132,8 +132,8 @@ def _branch(union: Any, label: str, node: Node) -> _Shape:
     """The member of a union that pydantic means by a label: a tag for models, else the one that fits the value."""
     members = [_unwrap(_Shape(member)) for member in get_args(union)]
     for member in members:
-        if _is_model(member.kind) and label in _tags(member):
-            return _Shape(member.kind)
+        if label in _tags(member):
+            return member
     lists = [member for member in members if get_origin(member.kind) is list]
     if isinstance(node.value, list) and lists and label.startswith("list"):
         return lists[0]
@@ -141,7 +141,7 @@ def _branch(union: Any, label: str, node: Node) -> _Shape:
 
 
 def _tags(member: _Shape) -> tuple[str, ...]:
-    kinds = _fields(member.kind).get("kind")
+    kinds = _fields(member.kind).get("kind") if _is_model(member.kind) else None
     named = tuple(str(c.tag) for c in member.constraints if hasattr(c, "tag"))
     return named + (get_args(kinds.annotation) if kinds else ())
 
@@ -222,7 +222,7 @@ def _wrong_kind(item: _Error) -> Problem:
     kinds = (
         [*JUDGE_KINDS, *installed_kinds()]
         if judge
-        else [tag for m in get_args(item.shape.kind) for tag in _tags(_unwrap(_Shape(m)))]
+        else [tag for m in map(_unwrap, map(_Shape, get_args(item.shape.kind))) if _is_model(m.kind) for tag in _tags(m)]
     )
     name = str(item.path[-1])
     given = child(item.node, "kind")

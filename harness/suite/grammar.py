@@ -315,8 +315,47 @@ class Generation(Spec):
 
 LORA_OPTIONS = ("rank", "alpha", "dropout", "target_modules", "bias", "dora", "rslora", "init")
 """Options of a training that mean something to `method: lora` alone."""
-PACING = ("save_steps", "logging_steps")
+PACING = ("keep_share", "save_steps", "logging_steps")
 """Options of a training that change nothing of what it makes."""
+
+
+class Bar(Spec):
+    """The score that an answer must reach: exactly one of at_least and at_most."""
+
+    at_least: float | None = None
+    """The score is at least this."""
+    at_most: float | None = None
+    """The score is at most this."""
+
+    @model_validator(mode="after")
+    def _one_condition(self) -> Bar:
+        _exactly_one(self, "at_least", "at_most")
+        return self
+
+    def __str__(self) -> str:
+        return f"at_least {self.at_least:g}" if self.at_least is not None else f"at_most {self.at_most:g}"
+
+    def passes(self, score: float) -> bool:
+        """Whether a score reaches the bar; the bar itself does."""
+        if self.at_least is not None:
+            return score >= self.at_least
+        return self.at_most is not None and score <= self.at_most
+
+
+def _teacher_kind(value: Any) -> str | None:
+    if isinstance(value, dict):
+        return value.get("kind")
+    return str(getattr(value, "kind", "candidate"))
+
+
+TeacherSpec = Annotated[
+    Annotated[Text, Tag("candidate")]
+    | Annotated[TransformersModel, Tag("transformers")]
+    | Annotated[OpenAIModel, Tag("openai")]
+    | Annotated[AnswersModel, Tag("answers")],
+    Discriminator(_teacher_kind),
+]
+"""The name of a candidate, or a model."""
 
 
 class TrainSpec(Spec):
@@ -329,6 +368,12 @@ class TrainSpec(Spec):
     """The candidate whose model is trained; it must be of kind transformers, without an adapter."""
     split: str | None = None
     """The training split; left out, the only split with `use: training`."""
+    teacher: TeacherSpec | None = None
+    """A candidate of the suite, or a model, whose answers are trained instead of the references (distillation)."""
+    keep: dict[Text, Bar] = {}
+    """By judge of the suite, the score that a teacher's answer must reach; other rows are left out and counted."""
+    keep_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Refuse to train where fewer than this share of the rows is left with a teacher's answer."""
     method: Literal["lora", "full", "head", "last_layers"] = "lora"
     """What is trained. `lora`: low-rank adapters beside the frozen weights. `full`: every weight. `head`: the output layer
     alone. `last_layers`: the last layers, the norm after them and the output layer. An output layer that is tied to the
@@ -406,6 +451,13 @@ class TrainSpec(Spec):
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
         schema = handler.resolve_ref_schema(handler(core_schema))
         return allow_lists(schema, cls.swept())
+
+    @model_validator(mode="after")
+    def _keep_needs_a_teacher(self) -> TrainSpec:
+        given = [name for name in ("keep", "keep_share") if name in self.model_fields_set]
+        if given and self.teacher is None:
+            raise ValueError(f"must have a 'teacher' beside {given[0]!r}: it says which of a teacher's answers are trained")
+        return self
 
     @model_validator(mode="after")
     def _warmup_needs_schedule(self) -> TrainSpec:

@@ -24,6 +24,7 @@ from harness.suite.installed import find_factory
 from harness.suite.merging import read_chain
 from harness.suite.source import Node, Source, YamlPath, find_node, show, to_plain
 from harness.suite.sweeps import expand_sweeps, sweep_names
+from harness.suite.teachers import name_teachers
 
 MAX_SHOWN = 100
 """Most mistakes that are listed; the rest is counted."""
@@ -34,7 +35,7 @@ class LoadedSuite:
     """A suite without mistakes, and where it came from."""
 
     suite: Suite
-    """Sweeps are expanded already."""
+    """Sweeps are expanded already, and teachers inside a training are candidates."""
     file: Path
     """The suite's file, by the name it was asked for."""
     root: Path
@@ -178,7 +179,7 @@ def _ordered(problems: list[Problem], source: Source) -> list[Problem]:
 
 
 def _loaded(suite: Suite, document: Node, source: Source, root: Path, data: Path | None) -> LoadedSuite:
-    expanded = expand_sweeps(suite)
+    expanded = expand_sweeps(name_teachers(suite))
     sweeps = {one: name for name, spec in suite.candidates.items() for one in sweep_names(name, spec)}
     own = root / suite.data.path if suite.data.path is not None else None
     return LoadedSuite(

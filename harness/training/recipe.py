@@ -21,8 +21,9 @@ TRAINER_VERSION = 2
 """Raised when a change of this package changes the tensors that a recipe gives."""
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
-UNKEYED = ("base", "split", "seed", "save_steps", "logging_steps")
-"""Fields of TrainSpec that name things or pace the bookkeeping; base, rows and seed enter the key by their content."""
+UNKEYED = ("base", "split", "teacher", "keep", "keep_share", "seed", "save_steps", "logging_steps")
+"""Fields of TrainSpec that name things, choose the rows, or pace the bookkeeping; base, rows and seed enter the key by
+their content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

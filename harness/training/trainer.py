@@ -9,9 +9,10 @@ seconds (torch, peft, trl): `recipe` answers the light questions.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from harness.models.identity import MODEL_FILES, find_folder
 from harness.models.local import LocalModel
@@ -35,6 +36,7 @@ def train(
     prompt: Callable[[Sample], Prompt],
     adapters: Path,
     seed: int,
+    record: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     notice: Notice | None = None,
     batching: Batching | None = None,
@@ -50,6 +52,7 @@ def train(
         prompt: what the candidate is asked for a sample: the same builder that inference uses.
         adapters: folder of finished trainings; this one comes to lie in `adapters/<key>`.
         seed: used unless the recipe has its own.
+        record: what is known of the rows' origin, for the training's record.
         progress: called with the optimiser steps finished since the last call; after a resume, the earlier ones first.
         notice: called with one line on anything the user should know; left out, such lines are dropped.
         batching: `packed` lays rows end to end, `padded` pads them, for measurements (not in the key). Left out,
@@ -108,6 +111,7 @@ def train(
                 total_parameters=plan.total_parameters,
                 log=tuple(ledger.log),
                 record={
+                    **(record or {}),
                     "recipe": recipe_of(spec, seed),
                     "audit": audit.as_record(),
                     "ran": ran,

@@ -1,0 +1,108 @@
+"""Wires teachers and the judges of `keep` to the trainings that learn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.cli.session import build_judge
+
+if TYPE_CHECKING:
+    from harness.models.load import ModelRoom
+    from harness.records import Judge, Training
+    from harness.running.lessons import Teaching
+    from harness.running.plan import Plan, PlannedTraining
+    from harness.running.stages import Stages
+    from judges import JudgeBuilder
+
+
+class Classroom:
+    """Gives each training the rows it learns; a lesson that several share, as those of a sweep do, is held once."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        folder: Path,
+        models: ModelRoom,
+        builder: JudgeBuilder,
+        stages: Stages,
+        fresh: bool = False,
+    ) -> None:
+        """`folder` keeps what was answered and judged; `fresh` asks each teacher once anew."""
+        self._plan = plan
+        self._folder = folder
+        self._models = models
+        self._builder = builder
+        self._stages = stages
+        self._fresh = fresh
+        self._asked: set[str] = set()
+        self._held: dict[tuple[object, ...], PlannedTraining] = {}
+
+    def taught(self, planned: PlannedTraining, trainings: Mapping[str, Training]) -> PlannedTraining:
+        """The training after its teacher has answered; as it is where it has none. `trainings` are those finished so far.
+
+        Raises IncompleteError where the teacher is not there or did not finish, UserError where too few rows are left.
+        """
+        from harness.running.lessons import learn
+
+        if planned.teacher is None:
+            return planned
+        key = _lesson_key(planned)
+        if key not in self._held:
+            teacher = self._teacher(planned, trainings)
+            fresh = self._fresh and teacher.key not in self._asked
+            self._asked.add(teacher.key)
+            self._held[key] = learn(
+                planned, teacher=teacher, judges=self._judges(planned), folder=self._folder, stages=self._stages,
+                fresh=fresh,
+            )  # fmt: skip
+        held = self._held[key]
+        return replace(planned, samples=held.samples, lesson=held.lesson)
+
+    def remembered(self, planned: PlannedTraining, trainings: Mapping[str, Training]) -> PlannedTraining | None:
+        """As `taught`, asking nobody; None where the lesson is not known in full."""
+        from harness.errors import IncompleteError
+        from harness.running.lessons import recall
+
+        if planned.teacher is None:
+            return planned
+        try:
+            teacher, judges = self._teacher(planned, trainings), self._judges(planned)
+        except IncompleteError:
+            return None
+        return recall(planned, teacher=teacher, judges=judges, folder=self._folder, stages=self._stages)
+
+    def _teacher(self, planned: PlannedTraining, trainings: Mapping[str, Training]) -> Teaching:
+        """The teacher as a candidate. Weights of this machine are loaded for the lesson alone, and make room for the training."""
+        from harness.errors import IncompleteError
+        from harness.models.candidates import build_candidate
+        from harness.models.load import ModelRoom
+        from harness.suite.grammar import OpenAIModel
+
+        assert planned.teacher is not None
+        name, spec = planned.teacher.name, planned.teacher.spec
+        if spec.train is not None and name not in trainings:
+            raise IncompleteError(f"its teacher '{name}' is not trained.")
+        loaded, remote = self._plan.loaded, isinstance(spec.model, OpenAIModel)
+        models = self._models if remote else ModelRoom(loaded.root)
+        with models.for_user(f"{name} as teacher"):
+            return build_candidate(
+                name, spec, suite=loaded.suite, dataset=self._plan.dataset, loaded=loaded, models=models,
+                training=trainings.get(name), samples=planned.samples,
+            )  # fmt: skip
+
+    def _judges(self, planned: PlannedTraining) -> dict[str, Judge]:
+        judges = {}
+        for name in planned.spec.keep:
+            with self._models.for_user(f"{name} of training rows"):
+                judges[name] = build_judge(self._plan, self._builder, name)
+        return judges
+
+
+def _lesson_key(planned: PlannedTraining) -> tuple[object, ...]:
+    assert planned.teacher is not None
+    keep = tuple((metric, str(bar)) for metric, bar in planned.spec.keep.items())
+    return planned.teacher.name, planned.split, keep, planned.spec.keep_share
