@@ -74,13 +74,14 @@ def training_lines(plan: Plan, home: Path) -> dict[str, str]:
     from harness.errors import ModelError
     from harness.models.load import ModelRoom
     from harness.running.trainings import key_of, steps_of
+    from harness.store import Home
     from harness.training.checkpoints import find_training
     from judges import JudgeBuilder
 
     models = ModelRoom(plan.loaded.root)
     builder = JudgeBuilder(models, steps=home / "geval_steps")
     silent = ProgressStages(Console(), quiet=True)
-    classroom = Classroom(plan, folder=home / "lessons", models=models, builder=builder, stages=silent)
+    classroom = Classroom(plan, home=Home(home), models=models, builder=builder, stages=silent)
     trainings: dict[str, Training] = {}
     lines = {}
     for planned in plan.trainings:

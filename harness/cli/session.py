@@ -92,7 +92,7 @@ def evaluate_plan(
     models = ModelRoom(plan.loaded.root)
     builder = JudgeBuilder(models, steps=home.path / "geval_steps", trusted=plan.loaded.root if trust_code else None)
     try_custom_judges(plan, builder)
-    classroom = Classroom(plan, folder=home.lessons, models=models, builder=builder, stages=stages, fresh=fresh)
+    classroom = Classroom(plan, home=home, models=models, builder=builder, stages=stages, fresh=fresh)
     trainings, failures = train_missing(
         plan, classroom, adapters=home.adapters, stages=stages, console=console, fresh=fresh, no_train=no_train
     )

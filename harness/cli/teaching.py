@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.cli.session import build_judge
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from harness.running.lessons import Teaching
     from harness.running.plan import Plan, PlannedTraining
     from harness.running.stages import Stages
+    from harness.store import Home
     from judges import JudgeBuilder
 
 
@@ -25,15 +25,15 @@ class Classroom:
         self,
         plan: Plan,
         *,
-        folder: Path,
+        home: Home,
         models: ModelRoom,
         builder: JudgeBuilder,
         stages: Stages,
         fresh: bool = False,
     ) -> None:
-        """`folder` keeps what was answered and judged; `fresh` asks each teacher once anew."""
+        """What is answered and judged is kept in `home`; `fresh` asks each teacher once anew."""
         self._plan = plan
-        self._folder = folder
+        self._home = home
         self._models = models
         self._builder = builder
         self._stages = stages
@@ -56,24 +56,25 @@ class Classroom:
             fresh = self._fresh and teacher.key not in self._asked
             self._asked.add(teacher.key)
             self._held[key] = learn(
-                planned, teacher=teacher, judges=self._judges(planned), folder=self._folder, stages=self._stages,
-                fresh=fresh,
+                planned, teacher=teacher, judges=self._judges(planned), folder=self._home.lessons,
+                stages=self._stages, fresh=fresh,
             )  # fmt: skip
         held = self._held[key]
         return replace(planned, samples=held.samples, lesson=held.lesson)
 
     def remembered(self, planned: PlannedTraining, trainings: Mapping[str, Training]) -> PlannedTraining | None:
         """As `taught`, asking nobody; None where the lesson is not known in full."""
-        from harness.errors import IncompleteError
+        from harness.errors import IncompleteError, SuiteError
         from harness.running.lessons import recall
 
         if planned.teacher is None:
             return planned
         try:
             teacher, judges = self._teacher(planned, trainings), self._judges(planned)
-        except IncompleteError:
+        except (IncompleteError, SuiteError):  # not there; or code of the suite's that may not run
             return None
-        return recall(planned, teacher=teacher, judges=judges, folder=self._folder, stages=self._stages)
+        folder = self._home.path / "lessons"
+        return recall(planned, teacher=teacher, judges=judges, folder=folder, stages=self._stages)
 
     def _teacher(self, planned: PlannedTraining, trainings: Mapping[str, Training]) -> Teaching:
         """The teacher as a candidate. Weights of this machine are loaded for the lesson alone, and make room for the training."""

@@ -42,7 +42,7 @@ def train(
     place, stages = Home(home), ProgressStages(console)
     models = ModelRoom(plan.loaded.root)
     builder = JudgeBuilder(models, steps=place.path / "geval_steps", trusted=plan.loaded.root if trust_code else None)
-    classroom = Classroom(plan, folder=place.lessons, models=models, builder=builder, stages=stages, fresh=fresh)
+    classroom = Classroom(plan, home=place, models=models, builder=builder, stages=stages, fresh=fresh)
     trainings, failures = train_missing(
         plan, classroom, adapters=place.adapters, stages=stages, console=console, fresh=fresh
     )

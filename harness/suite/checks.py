@@ -246,7 +246,9 @@ def _teacher(draft: Draft, path: YamlPath, name: str, spec: TrainSpec) -> Iterat
             got = "itself" if spec.teacher == name else f"{spec.teacher!r}, which learns from {name!r}"
             yield (*path, "teacher"), f"must be a candidate that does not learn from this one (got {got})", None
     elif spec.teacher is not None and teacher_name(name) in candidates:
-        message = f"must be called by name, as there is a candidate {teacher_name(name)!r}: teacher: {teacher_name(name)}"
+        message = (
+            f"must be called by name, as there is a candidate {teacher_name(name)!r}: teacher: {teacher_name(name)}"
+        )
         yield (*path, "teacher"), message, None
     for metric, bar in spec.keep.items():
         yield from _bar(draft, (*path, "keep", metric), metric, bar)

@@ -143,7 +143,7 @@ def _branch(union: Any, label: str, node: Node) -> _Shape:
 def _tags(member: _Shape) -> tuple[str, ...]:
     kinds = _fields(member.kind).get("kind") if _is_model(member.kind) else None
     named = tuple(str(c.tag) for c in member.constraints if hasattr(c, "tag"))
-    return named + (get_args(kinds.annotation) if kinds else ())
+    return tuple(dict.fromkeys(named + (get_args(kinds.annotation) if kinds else ())))
 
 
 def _unwrap(shape: _Shape) -> _Shape:
@@ -222,7 +222,9 @@ def _wrong_kind(item: _Error) -> Problem:
     kinds = (
         [*JUDGE_KINDS, *installed_kinds()]
         if judge
-        else [tag for m in map(_unwrap, map(_Shape, get_args(item.shape.kind))) if _is_model(m.kind) for tag in _tags(m)]
+        else [
+            tag for m in map(_unwrap, map(_Shape, get_args(item.shape.kind))) if _is_model(m.kind) for tag in _tags(m)
+        ]
     )
     name = str(item.path[-1])
     given = child(item.node, "kind")

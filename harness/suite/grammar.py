@@ -456,7 +456,9 @@ class TrainSpec(Spec):
     def _keep_needs_a_teacher(self) -> TrainSpec:
         given = [name for name in ("keep", "keep_share") if name in self.model_fields_set]
         if given and self.teacher is None:
-            raise ValueError(f"must have a 'teacher' beside {given[0]!r}: it says which of a teacher's answers are trained")
+            raise ValueError(
+                f"must have a 'teacher' beside {given[0]!r}: it says which of a teacher's answers are trained"
+            )
         return self
 
     @model_validator(mode="after")

@@ -86,6 +86,9 @@ def iterate_paths(root: Node) -> Iterator[tuple[YamlPath, Node, Role]]:
             yield place, node, "file"
     yield from _iterate_models(root, ("candidates", "*", "model"))
     yield from _iterate_models(root, ("judges", "*", "model"))
+    for place, node, role in _iterate_models(root, ("candidates", "*", "train", "teacher")):
+        if place[-1] != "teacher":  # a text there is the name of a candidate
+            yield place, node, role
     for place, node in _select(root, ("candidates", "*", "prompting", "encoder")):
         if node.value != "tfidf":
             yield place, node, "model"
