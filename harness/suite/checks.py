@@ -256,7 +256,7 @@ def _teacher(draft: Draft, path: YamlPath, name: str, spec: TrainSpec) -> Iterat
 
 def _spelt_out(name: str, spec: CandidateSpec | None) -> list[str]:
     """The names of a candidate, of which a sweep has several."""
-    return sweep_names(name, spec) if spec is not None and _is_sweep(spec) else [name]
+    return sweep_names(name, spec) if spec is not None else [name]
 
 
 def _bar(draft: Draft, path: YamlPath, metric: str, bar: Bar) -> Iterator[Mistake]:

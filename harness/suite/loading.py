@@ -179,8 +179,8 @@ def _ordered(problems: list[Problem], source: Source) -> list[Problem]:
 
 
 def _loaded(suite: Suite, document: Node, source: Source, root: Path, data: Path | None) -> LoadedSuite:
-    expanded = expand_sweeps(name_teachers(suite))
     sweeps = {one: name for name, spec in suite.candidates.items() for one in sweep_names(name, spec)}
+    expanded = name_teachers(expand_sweeps(suite), sweeps)
     own = root / suite.data.path if suite.data.path is not None else None
     return LoadedSuite(
         suite=expanded,

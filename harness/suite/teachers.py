@@ -12,10 +12,11 @@ def teacher_name(student: str) -> str:
     return f"{student}.teacher"
 
 
-def name_teachers(suite: Suite) -> Suite:
-    """The suite with each such teacher as a candidate before its student, whose `teacher` is then that name.
+def name_teachers(suite: Suite, sweeps: Mapping[str, str]) -> Suite:
+    """The suite with each such teacher as a candidate before its students, whose `teacher` is then that name.
 
-    Recorded answers stay where they are: a file of answers to the training rows has none to those that are judged.
+    `sweeps` gives the name of its sweep for each candidate: they share one teacher. Recorded answers stay where they are: a
+    file of answers to the training rows has none to those that are judged.
     """
     candidates: dict[str, CandidateSpec] = {}
     for name, spec in suite.candidates.items():
@@ -23,9 +24,9 @@ def name_teachers(suite: Suite) -> Suite:
         if train is None or train.teacher is None or isinstance(train.teacher, str | AnswersModel):
             candidates[name] = spec
             continue
-        candidates[teacher_name(name)] = CandidateSpec(model=train.teacher)
-        taught = train.model_copy(update={"teacher": teacher_name(name)})
-        candidates[name] = spec.model_copy(update={"train": taught})
+        teacher = teacher_name(sweeps[name])
+        candidates.setdefault(teacher, CandidateSpec(model=train.teacher))
+        candidates[name] = spec.model_copy(update={"train": train.model_copy(update={"teacher": teacher})})
     return suite.model_copy(update={"candidates": candidates})
 
 

@@ -1,4 +1,4 @@
-"""Distillation as a user runs it: the teacher behind an endpoint or in a file, asked once, killed in between, all in one leaderboard."""
+"""Distillation as a user runs it: a teacher behind an endpoint or in a file, asked once, killed in between, judged beside all."""
 
 import json
 import re
@@ -85,7 +85,11 @@ def remote(tmp_path, base):
         found = Taught(tmp_path, server)
         shutil.copytree(base, tmp_path / "base")
         rows = [
-            {"question": f"what is number {i}?", "answer": f"the house number {i} is red", "part": part(i)}
+            {
+                "question": f"what is number {i}?",
+                "answer": f"the house number {i} is red",
+                "part": "train" if i <= TRAIN else "test",
+            }
             for i in range(1, TRAIN + TEST + 1)
         ]
         found.write("rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
