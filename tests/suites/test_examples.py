@@ -1,0 +1,41 @@
+"""Every suite under suites/examples runs as it stands, on the embedded base, and what it asks for comes out."""
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import suites
+from harness.cli.run import run as muster_run
+from harness.store import Home, Store
+from harness.suite import load_suite
+
+EXAMPLES = sorted((Path(suites.__file__).parent / "examples").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_example(file, tmp_path):
+    """`muster run` ends with a verdict; each training took steps, each candidate answered all, each judge judged all."""
+    if file.stem == "qlora":
+        pytest.importorskip("bitsandbytes")
+    assert file.read_text(encoding="utf-8").startswith("# muster run")
+    suite = load_suite(str(file)).suite
+    assert suite.suite == file.stem
+    app = typer.Typer()
+    app.command()(muster_run)
+    done = CliRunner().invoke(app, [str(file), "--home", str(tmp_path / "home")], env={"CI": "1"})
+    assert done.exit_code in (0, 1, 3), done.output + repr(done.exception)
+    with Store.open(Home(tmp_path / "home")) as store:
+        run = store.runs()[0]
+        trainings = {training.candidate: training for training in store.trainings(run.id)}
+        judgements = store.judgements(run.id)
+        samples = len(store.samples(run.id))
+    assert run.status == "complete"
+    assert trainings.keys() == {name for name, spec in suite.candidates.items() if spec.train is not None}
+    for training in trainings.values():
+        assert training.log[-1]["step"] == training.steps > 0
+        assert training.log[-1]["loss"] < training.log[0]["loss"] or len(training.log) == 1
+        assert 0 < training.trainable_parameters <= training.total_parameters
+    assert len(judgements) == samples * len(run.candidates) * len(run.metrics)
+    assert all(judgement.error is None for judgement in judgements)
