@@ -274,9 +274,11 @@ class Training:
     trainable_parameters: int
     total_parameters: int
     log: tuple[Mapping[str, float], ...] = ()
-    """One entry a logged step: step, epoch, loss, learning_rate, grad_norm, tokens."""
+    """One entry a logged step, steps rising: step, epoch, loss, learning_rate, grad_norm, tokens; where it was evaluated
+    `validation_loss`, by judge `validation_NAME`, and `unscored_NAME` where answers have no score."""
     record: Mapping[str, Any] = field(default_factory=dict)
-    """What really ran: recipe, dtypes, versions, audit counts."""
+    """What really ran: recipe, dtypes, versions, audit counts; what evaluated the checkpoints (`validation`) and which of them
+    was kept, by what (`selection`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

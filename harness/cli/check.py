@@ -35,7 +35,7 @@ def check(
     from harness.running.expected import expected_requests
 
     console = Console()
-    plan = read_plan(suite, data=data, limit=limit, candidates=candidate or [], splits=split or [])
+    plan = read_plan(suite, data=data, limit=limit, candidates=candidate or [], splits=split or [], home=home)
     announce(plan, console)
     show_candidates(plan, home, console)
     show_expected(expected_requests(plan), console)

@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,14 @@ if TYPE_CHECKING:
 
 
 def read_plan(
-    suite: str, *, data: Path | None, limit: int | None, candidates: Sequence[str], splits: Sequence[str]
+    suite: str,
+    *,
+    data: Path | None,
+    limit: int | None,
+    candidates: Sequence[str],
+    splits: Sequence[str],
+    home: Path = Path(".muster"),
+    trust_code: bool = False,
 ) -> Plan:
     """Suite and data, checked and planned. Raises UserError (with every mistake) or NothingEvaluatedError."""
     from harness.data import load_dataset
@@ -34,7 +42,29 @@ def read_plan(
     from harness.suite import load_suite
 
     loaded = load_suite(suite, data=data)
-    return make_plan(loaded, load_dataset(loaded, limit=limit), candidates=candidates, splits=splits)
+    plan = make_plan(loaded, load_dataset(loaded, limit=limit), candidates=candidates, splits=splits)
+    if any(planned.spec.evaluate_every is not None for planned in plan.trainings):
+        plan, _, _ = with_means(plan, home, trust_code=trust_code)
+    return plan
+
+
+def with_means(plan: Plan, home: Path, *, trust_code: bool) -> tuple[Plan, ModelRoom, JudgeBuilder]:
+    """The plan with judges for its trainings to evaluate checkpoints with, and what they and all others are made on."""
+    from functools import cache
+
+    from harness.models.load import ModelRoom
+    from harness.running.plan import Means
+    from judges import JudgeBuilder
+
+    models = ModelRoom(plan.loaded.root)
+    builder = JudgeBuilder(models, steps=home / "geval_steps", trusted=plan.loaded.root if trust_code else None)
+
+    @cache
+    def judge(name: str) -> Judge:
+        with models.for_user(name):
+            return build_judge(plan, builder, name)
+
+    return replace(plan, means=Means(judge=judge, embedder=models.embedder)), models, builder
 
 
 def announce(plan: Plan, console: Console) -> None:
@@ -84,13 +114,10 @@ def evaluate_plan(
 ) -> Evaluation:
     """The whole street from training to the store. Raises ContaminationError before anything is spent."""
     from harness.cli.teaching import Classroom
-    from harness.models.load import ModelRoom
     from harness.running.evaluation import evaluate
-    from judges import JudgeBuilder
 
     overlaps = plan.overlaps()
-    models = ModelRoom(plan.loaded.root)
-    builder = JudgeBuilder(models, steps=home.path / "geval_steps", trusted=plan.loaded.root if trust_code else None)
+    plan, models, builder = with_means(plan, home.path, trust_code=trust_code)
     try_custom_judges(plan, builder)
     classroom = Classroom(plan, home=home, models=models, builder=builder, stages=stages, fresh=fresh)
     trainings, failures = train_missing(

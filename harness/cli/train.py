@@ -24,24 +24,23 @@ def train(
     from rich.table import Table
 
     from harness.cli.progress import ProgressStages
-    from harness.cli.session import announce, confirm_requests, read_plan, train_missing
+    from harness.cli.session import announce, confirm_requests, read_plan, train_missing, with_means
     from harness.cli.teaching import Classroom
     from harness.cli.usage import show_usage
     from harness.errors import UserError
-    from harness.models.load import ModelRoom
     from harness.store import Home
-    from judges import JudgeBuilder
 
     console = Console()
-    plan = read_plan(suite, data=data, limit=None, candidates=candidate or [], splits=[])
+    plan = read_plan(
+        suite, data=data, limit=None, candidates=candidate or [], splits=[], home=home, trust_code=trust_code
+    )  # fmt: skip
     if not plan.trainings:
         raise UserError(f"{plan.loaded.file.name}: no chosen candidate has a 'train:' section")
     announce(plan, console)
     plan.overlaps()
     confirm_requests(plan, console, yes=yes, evaluation=False)
     place, stages = Home(home), ProgressStages(console)
-    models = ModelRoom(plan.loaded.root)
-    builder = JudgeBuilder(models, steps=place.path / "geval_steps", trusted=plan.loaded.root if trust_code else None)
+    plan, models, builder = with_means(plan, home, trust_code=trust_code)
     classroom = Classroom(plan, home=place, models=models, builder=builder, stages=stages, fresh=fresh)
     trainings, failures = train_missing(
         plan, classroom, adapters=place.adapters, stages=stages, console=console, fresh=fresh

@@ -19,6 +19,7 @@ from harness.models.load import ModelRoom
 from harness.models.recorded import load_recorded
 from harness.records import (
     Completion,
+    Embedder,
     Failure,
     GenerationSettings,
     Generator,
@@ -132,7 +133,7 @@ def build_candidate(
         key=candidate_key(generator.key, None if by_sample else settings),
         settings=settings,
         generator=generator,
-        ask=_asker(spec, suite=suite, dataset=dataset, models=models),
+        ask=asker(spec, suite=suite, dataset=dataset, embedder=models.embedder),
         by_sample=by_sample,
     )
 
@@ -186,9 +187,10 @@ def _generator(
             assert_never(never)
 
 
-def _asker(
-    spec: CandidateSpec, *, suite: Suite, dataset: Dataset, models: ModelRoom
+def asker(
+    spec: CandidateSpec, *, suite: Suite, dataset: Dataset, embedder: Callable[[str], Embedder]
 ) -> Callable[[Sequence[Sample]], list[Prompt]]:
+    """What makes a candidate's prompts of samples; `embedder` is called when retrieval needs an encoder."""
     zero = prompting.ZeroShot(template=suite.prompt, system=suite.system)
     match spec.prompting:
         case ZeroShot():
@@ -196,7 +198,7 @@ def _asker(
         case FewShot(split=split, shots=shots):
             return prompting.FewShot(zero, dataset.splits[split], shots=shots, seed=suite.seed).prompts
         case Retrieval(split=split, k=k, encoder=encoder):
-            embedder = None if encoder == "tfidf" else lambda: models.embedder(encoder)
-            return prompting.Retrieval(zero, dataset.splits[split], k=k, embedder=embedder).prompts
+            encode = None if encoder == "tfidf" else lambda: embedder(encoder)
+            return prompting.Retrieval(zero, dataset.splits[split], k=k, embedder=encode).prompts
         case _ as never:
             assert_never(never)

@@ -6,13 +6,13 @@ Reads the suite and the data only; loads no model.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from harness.data import Dataset, Overlap, check_contamination
 from harness.errors import NothingEvaluatedError, UserError
-from harness.records import Sample
+from harness.records import Embedder, Judge, Sample
 from harness.suite import LoadedSuite
 from harness.suite.grammar import CandidateSpec, PairwiseSpec, TrainSpec, TransformersModel
 from harness.suite.teachers import line_of_teachers, teacher_name
@@ -40,6 +40,17 @@ class PlannedTraining:
     teacher: Teacher | None = None
     lesson: Mapping[str, Any] = field(default_factory=dict)
     """What became of the rows, once the teacher has answered them (`running.lessons`)."""
+    validation: tuple[Sample, ...] = ()
+    """What its checkpoints are evaluated on; empty where they are not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """Judges and encoders of a suite, each made when it is first asked for: no stage knows how."""
+
+    judge: Callable[[str], Judge]
+    """The judge of a name. Raises ModelError where its model is missing."""
+    embedder: Callable[[str], Embedder]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +63,8 @@ class Plan:
     splits: tuple[str, ...]
     trainings: tuple[PlannedTraining, ...]
     """A teacher's before those of its students, else in the order of the suite."""
+    means: Means | None = None
+    """What trainings that evaluate their checkpoints do it with."""
 
     @property
     def samples(self) -> tuple[Sample, ...]:
@@ -83,7 +96,12 @@ class Plan:
 
 
 def make_plan(
-    loaded: LoadedSuite, dataset: Dataset, *, candidates: Sequence[str] = (), splits: Sequence[str] = ()
+    loaded: LoadedSuite,
+    dataset: Dataset,
+    *,
+    candidates: Sequence[str] = (),
+    splits: Sequence[str] = (),
+    means: Means | None = None,
 ) -> Plan:
     """The plan for the named candidates and splits; none named means all.
 
@@ -108,6 +126,7 @@ def make_plan(
         candidates=tuple(chosen),
         splits=tuple(chosen_splits),
         trainings=tuple(trainings),
+        means=means,
     )
     if not plan.samples:
         raise NothingEvaluatedError(f"{loaded.file.name}: no sample is left to evaluate in {', '.join(chosen_splits)}")
@@ -121,9 +140,11 @@ def _planned(loaded: LoadedSuite, dataset: Dataset, name: str) -> PlannedTrainin
     base = suite.candidates[spec.base].model
     assert isinstance(base, TransformersModel)  # the suite's own checks hold this
     split = suite.training_split(spec)
+    validation = suite.validation_split(spec)
     return PlannedTraining(
         candidate=name, spec=spec, base=base, split=split, samples=dataset.splits[split],
         teacher=_teacher(loaded, name, spec),
+        validation=dataset.splits[validation] if validation is not None else (),
     )  # fmt: skip
 
 

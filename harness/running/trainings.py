@@ -11,16 +11,24 @@ from harness.errors import UserError
 from harness.models import identity
 from harness.models.prompting import ZeroShot
 from harness.records import Prompt, Sample, Training
+from harness.running.examining import validation_of
 from harness.running.plan import Plan, PlannedTraining
 from harness.running.runner import Stages
 from harness.training.checkpoints import find_training
+from harness.training.events import EventLog, events_folder, require_tensorboard
 from harness.training.recipe import training_key, training_rows, training_steps
+from harness.training.selection import Validation
 
 Notice = Callable[[str], None]
 
 
-def key_of(plan: Plan, planned: PlannedTraining) -> str:
-    """The content key of a planned training. Raises ModelError where its base is missing, UserError for rows without answer."""
+def key_of(plan: Plan, planned: PlannedTraining, validation: Validation | None = None) -> str:
+    """The content key of a planned training; `validation` is looked up where it decides and is not given.
+
+    Raises ModelError where its base or a deciding judge's model is missing, UserError for rows without answer.
+    """
+    if validation is None and planned.spec.selects_by is not None:
+        validation = validation_of(plan, planned, _prompt(plan))
     root, base = plan.loaded.root, planned.base
     template = base.chat_template
     folder = identity.find_folder(
@@ -31,6 +39,7 @@ def key_of(plan: Plan, planned: PlannedTraining) -> str:
         base_fingerprint=identity.base_fingerprint(folder, chat_template=root / template if template else None),
         rows=training_rows(planned.samples, _prompt(plan)),
         seed=plan.loaded.suite.seed,
+        validation=validation,
     )
 
 
@@ -58,7 +67,9 @@ def train_planned(
     Raises UserError for `no_train` where it is missing, or when the audit refuses the rows; TrainingError or ModelError
     when the training stops.
     """
-    key = key_of(plan, planned)
+    validation = validation_of(plan, planned, _prompt(plan), notice=lambda line: notice(f"{planned.candidate}: {line}"))
+    key = key_of(plan, planned, validation)
+    events = events_folder(adapters.parent, planned.candidate, key) if planned.spec.tensorboard else None
     if fresh and (adapters / key).is_dir():
         shutil.rmtree(adapters / key)
     found = find_training(adapters, key)
@@ -66,6 +77,13 @@ def train_planned(
     name = f"{planned.candidate} trains"
     taught = {"teacher": dict(planned.lesson)} if planned.lesson else {}
     if found is not None:
+        if events is not None and not events.is_dir():
+            require_tensorboard()
+            EventLog(events, found.log).close()
+        if validation is not None and "validation" not in found.record:
+            notice(
+                f"{planned.candidate}: is trained already, without evaluations on the way. --fresh trains it with them."
+            )
         with stages.stage(name, steps, done=steps):
             return replace(
                 found, candidate=planned.candidate, base=planned.spec.base,
@@ -79,7 +97,7 @@ def train_planned(
         return train(
             planned.candidate, planned.spec, base=planned.base, root=plan.loaded.root, samples=planned.samples,
             prompt=_prompt(plan), adapters=adapters, seed=plan.loaded.suite.seed, record=taught, progress=advance,
-            notice=notice,
+            notice=notice, validation=validation, events=events,
         )  # fmt: skip
 
 

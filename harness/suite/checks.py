@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from harness.errors import Problem
 from harness.suite.explain import quoted, suggest, wrong_name
 from harness.suite.grammar import (
+    LOSS,
     NAME,
     AnyJudgeSpec,
     Bar,
@@ -41,6 +42,9 @@ from harness.suite.template import TemplateMistake, check_template
 
 LOWER_IS_BETTER = ("toxicity", "hallucination", "perplexity")
 """Kinds of judges whose scores count what is bad; all others score what is good."""
+
+NOT_OF_ONE_ANSWER = ("pairwise", "perplexity", "mcq", "macro_f1")
+"""Kinds of judges that need more than one answer by itself: an opponent's, likelihoods, or all answers at once."""
 
 Mistake = tuple[YamlPath, str, str | None]
 """Where, what, and the word that may be meant."""
@@ -172,6 +176,7 @@ def _candidates(draft: Draft) -> Iterator[Mistake]:
             for train in list(spec.train.variants.values()) or [spec.train]:
                 yield from _base(draft, (*path, "train", "base"), name, train)
                 yield from _training_rows(draft, (*path, "train"), train)
+                yield from _evaluated(draft, (*path, "train"), train)
             yield from _teacher(draft, (*path, "train"), name, spec.train)
             yield from _sweep((*path, "train"), spec.train)
 
@@ -270,6 +275,39 @@ def _bar(draft: Draft, path: YamlPath, metric: str, bar: Bar) -> Iterator[Mistak
         yield path, f"must be a judge that scores an answer by itself (got {metric!r}, of kind {judge.kind})", None
     elif judge is not None:
         yield from _fits(path, Rule(metric=metric, at_least=bar.at_least, at_most=bar.at_most), judge)
+
+
+def _evaluated(draft: Draft, path: YamlPath, spec: TrainSpec) -> Iterator[Mistake]:
+    """There is a validation split, and the judges of checkpoints are the suite's and can judge one answer by itself."""
+    if spec.evaluate_every is None:
+        return
+    if draft.splits is not None and None not in draft.splits.values():
+        names = [key for key, split in draft.splits.items() if split is not None and split.use == "validation"]
+        if not names:
+            yield path, "must have a split to evaluate on, with 'use: validation' (got none in 'splits')", None
+        elif spec.validation is None and len(names) > 1:
+            yield path, f"must name its 'validation' split, as there are several: {quoted(names)}", None
+        elif spec.validation is not None and spec.validation not in names:
+            message = f"must name a split with 'use: validation': {quoted(names)} (got {spec.validation!r})"
+            yield (*path, "validation"), message, suggest(spec.validation, names)
+    if draft.judges is None:
+        return
+    able = [name for name, judge in draft.judges.items() if judge is not None and judge.kind not in NOT_OF_ONE_ANSWER]
+    wanted = {(*path, "evaluate_with", i): name for i, name in enumerate(spec.evaluate_with or [])}
+    wanted |= {(*path, "select"): spec.select} if spec.select else {}
+    stops = spec.early_stopping.metric if spec.early_stopping else None
+    wanted |= {(*path, "early_stopping", "metric"): stops} if stops else {}
+    for place, name in wanted.items():
+        choices = able if "evaluate_with" in place else [LOSS, *able]
+        if name not in choices and draft.judges.get(name, spec) is not None:
+            why = ", which is no judge of a single answer" if name in draft.judges else ""
+            message = f"must be {quoted(choices) or 'a judge of single answers'} (got {name!r}{why})"
+            yield place, message, suggest(name, choices)
+    if LOSS in draft.judges:
+        message = (
+            "must have another name where trainings are evaluated (got 'loss', which is the validation loss there)"
+        )
+        yield ("judges", LOSS), message, None
 
 
 def _sweep(path: YamlPath, spec: TrainSpec) -> Iterator[Mistake]:

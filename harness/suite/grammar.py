@@ -315,8 +315,23 @@ class Generation(Spec):
 
 LORA_OPTIONS = ("rank", "alpha", "dropout", "target_modules", "bias", "dora", "rslora", "init")
 """Options of a training that mean something to `method: lora` alone."""
-PACING = ("keep_share", "save_steps", "logging_steps")
+PACING = ("keep_share", "save_steps", "logging_steps", "tensorboard")
 """Options of a training that change nothing of what it makes."""
+EVALUATION = ("validation", "evaluate_samples", "evaluate_with", "select", "early_stopping")
+"""Options of a training that mean something beside `evaluate_every` alone."""
+LOSS = "loss"
+"""What `select` and `early_stopping.metric` call the validation loss; no judge's name beside them."""
+
+
+class EarlyStopping(Spec):
+    """When a training ends before its last step. What it leaves is its best checkpoint."""
+
+    patience: Int = 3
+    """End after so many evaluations in a row without an improvement."""
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    """What counts as one: better than the best so far by more than this."""
+    metric: Text | None = None
+    """`loss` (of the validation split), or a judge; left out, what `select` names, else `loss`."""
 
 
 class Bar(Spec):
@@ -431,6 +446,21 @@ class TrainSpec(Spec):
     """Steps between entries of the loss curve."""
     seed: Seed | None = None
     """Left out, the suite's seed."""
+    evaluate_every: Int | Literal["epoch"] | None = None
+    """Steps (or `epoch`) between evaluations on the validation split: the loss of all of its rows, and what the suite's judges
+    say of greedy answers to some. The last step is always evaluated. Changes no tensor unless a checkpoint is selected."""
+    validation: Text | None = None
+    """The split to evaluate on; left out, the only split with `use: validation`."""
+    evaluate_samples: Int = 50
+    """How many samples of the validation split are answered and judged, drawn by the seed."""
+    evaluate_with: Annotated[list[Text], Field(min_length=1)] | None = None
+    """The judges; left out, all of the suite that judge a single answer and run here. Those that decide are always among them."""
+    select: Text | None = None
+    """Keep the checkpoint that is best by this judge, or by `loss`, instead of the last. Of equals the earliest is kept."""
+    early_stopping: EarlyStopping | None = None
+    """End when nothing improves any more. Left without `select`, its own metric selects."""
+    tensorboard: bool = False
+    """Write the log as TensorBoard event files too, into `tensorboard/` of the home (needs tensorboard)."""
 
     @property
     def lists(self) -> Mapping[str, Sequence[Any]]:
@@ -451,6 +481,25 @@ class TrainSpec(Spec):
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
         schema = handler.resolve_ref_schema(handler(core_schema))
         return allow_lists(schema, cls.swept())
+
+    @property
+    def selects_by(self) -> str | None:
+        """What decides which checkpoint is kept: a judge's name or `loss`; None where it is the last."""
+        return self.select or self.stops_by
+
+    @property
+    def stops_by(self) -> str | None:
+        """What decides when the training ends early: a judge's name or `loss`; None where nothing does."""
+        if self.early_stopping is None:
+            return None
+        return self.early_stopping.metric or self.select or LOSS
+
+    @model_validator(mode="after")
+    def _evaluation_is_paced(self) -> TrainSpec:
+        idle = [name for name in EVALUATION if name in self.model_fields_set]
+        if self.evaluate_every is None and idle:
+            raise ValueError(f"must have 'evaluate_every' beside {_list(idle, 'and')}, such as evaluate_every: epoch")
+        return self
 
     @model_validator(mode="after")
     def _keep_needs_a_teacher(self) -> TrainSpec:
@@ -914,3 +963,9 @@ class Suite(Spec):
         if spec.split is not None:
             return spec.split
         return next(name for name, split in self.splits.items() if split.use == "training")
+
+    def validation_split(self, spec: TrainSpec) -> str | None:
+        """The split a training is evaluated on: its own, or the only one with `use: validation`; None where it is not."""
+        if spec.evaluate_every is None:
+            return None
+        return spec.validation or next(name for name, split in self.splits.items() if split.use == "validation")

@@ -47,6 +47,10 @@ RENAMED: Mapping[type[Spec], Mapping[str, str]] = {
             "compute_dtype: float16": "fp16 half",
             "compute_dtype: bfloat16": "bf16",
             "seed": "random_state data_seed random_seed",
+            "evaluate_every": "evaluation_strategy eval_strategy eval_steps",
+            "validation": "eval_dataset validation_split eval_split test_datasets",
+            "select": "metric_for_best_model",
+            "early_stopping": "early_stopping_patience",
         }
     ),
     TransformersModel: _each(
@@ -105,7 +109,7 @@ SETTLED: Mapping[type[Spec], Mapping[str, str]] = {
             "a stopped training goes on from its last whole checkpoint": (
                 "resume_from_checkpoint resume auto_resume_from_checkpoints ignore_data_skip"
             ),
-            "the loss curve is kept in the store and shown by the report": (
+            "the log is kept in the store and shown by the report, and 'tensorboard: true' writes event files too": (
                 "report_to logging_dir logging_strategy logging_first_step run_name wandb_project log_level disable_tqdm "
                 "include_tokens_per_second include_num_input_tokens_seen"
             ),
@@ -116,13 +120,12 @@ SETTLED: Mapping[type[Spec], Mapping[str, str]] = {
             "no code of a model folder is ever run": "trust_remote_code",
             "this is always so": "do_train task_type save_model use_peft peft_config lora_config fan_in_fan_out",
             "every row is trained once an epoch, shuffled by the seed": "shuffle dataloader_drop_last shuffle_dataset",
-            "trained candidates answer the evaluation splits, and the suite's judges score them": (
-                "evaluation_strategy eval_strategy eval_steps evals_per_epoch eval_on_start compute_metrics "
-                "load_best_model_at_end metric_for_best_model greater_is_better predict_with_generate"
+            "with 'evaluate_every', the suite's judges score greedy answers, and 'select' keeps the best by one of them": (
+                "evals_per_epoch eval_on_start compute_metrics load_best_model_at_end greater_is_better "
+                "predict_with_generate"
             ),
             "a split with 'use: validation' holds such rows": (
-                "eval_dataset val_set_size validation_split eval_split test_datasets do_eval per_device_eval_batch_size "
-                "eval_batch_size"
+                "val_set_size do_eval per_device_eval_batch_size eval_batch_size"
             ),
         }
     ),

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import TrainerCallback
@@ -44,6 +44,10 @@ class Ledger:
     seconds: float = 0.0
     resumed: list[int] = field(default_factory=list)
     """Steps at which an interrupted attempt was taken up."""
+    selection: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What was best so far, by which a checkpoint is selected (`select`) and the training ended (`stop`)."""
+    stopped: int | None = None
+    """The step at which it was ended early."""
 
     def save(self, folder: Path) -> None:
         """Write the ledger into a checkpoint that is not sealed yet."""
@@ -55,6 +59,24 @@ class Ledger:
         return cls(**json.loads((folder / LEDGER).read_text(encoding="utf-8")))
 
 
+class Evaluates(Protocol):
+    """What evaluates a training on the way (`harness.training.validating`)."""
+
+    def after_step(self, step: int, last: int) -> dict[str, float]:
+        """The figures of a step, for the log; nothing where it is not evaluated."""
+        ...
+
+    def keep_best(self, checkpoint: Path) -> None:
+        """Put what is best so far into a checkpoint."""
+        ...
+
+
+class Listens(Protocol):
+    """What is told each entry of the log when it is made (`harness.training.events`)."""
+
+    def add(self, entry: Mapping[str, float]) -> None: ...
+
+
 class Watched:
     """What every trainer here has before its library's class: a ledger, no card, no report to anybody, and an end at the
     first number that is not finite.
@@ -63,6 +85,9 @@ class Watched:
     ledger: Ledger
     step_loss: float
     gradient_norm: float
+    evaluates: Evaluates | None
+    """Set by whoever wants evaluations, before the first step; `listens` likewise."""
+    listens: Listens | None
     args: Any
     state: Any
 
@@ -70,6 +95,8 @@ class Watched:
         self.ledger = ledger
         self.step_loss = 0.0
         self.gradient_norm = 0.0
+        self.evaluates = None
+        self.listens = None
         super().__init__(**options)
 
     def record_loss(self, loss: float) -> None:
@@ -123,7 +150,7 @@ class Bookkeeper(TrainerCallback):  # type: ignore[misc]  # transformers is not 
         self.learning_rate = float(kwargs["optimizer"].param_groups[0]["lr"])
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Add the step to the ledger."""
+        """Add the step to the ledger, evaluate, and end the training where nothing has improved for too long."""
         trainer, ledger = self.trainer, self.trainer.ledger
         ledger.losses.append(trainer.step_loss)
         trainer.step_loss = 0.0
@@ -140,13 +167,29 @@ class Bookkeeper(TrainerCallback):  # type: ignore[misc]  # transformers is not 
                 }
             )
             ledger.losses.clear()
+        if trainer.evaluates is not None:
+            self._evaluate(trainer.evaluates, state, control)
+        if trainer.listens is not None and ledger.log and ledger.log[-1]["step"] == state.global_step:
+            trainer.listens.add(ledger.log[-1])
         self.progress(1)
+
+    def _evaluate(self, evaluates: Evaluates, state: Any, control: Any) -> None:
+        ledger = self.trainer.ledger
+        figures = evaluates.after_step(state.global_step, state.max_steps)
+        if figures:
+            if not ledger.log or ledger.log[-1]["step"] != state.global_step:
+                ledger.log.append({"step": state.global_step, "epoch": state.epoch, "tokens": ledger.tokens})
+            ledger.log[-1].update(figures)
+        if ledger.stopped is not None:
+            control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Make the checkpoint complete: everything above was only files."""
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nobody reads
         self.trainer.ledger.save(folder)
+        if self.trainer.evaluates is not None:
+            self.trainer.evaluates.keep_best(folder)
         seal(folder, {"step": state.global_step, "environment": dict(self.environment)})
         prune_checkpoints(folder.parent)
 

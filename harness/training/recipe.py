@@ -15,15 +15,19 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.records import Message, Prompt, Sample, fingerprint
-from harness.suite.grammar import TrainSpec
+from harness.suite.grammar import EVALUATION, TrainSpec
+from harness.training.selection import Validation, selection_of
 
 TRAINER_VERSION = 2
 """Raised when a change of this package changes the tensors that a recipe gives."""
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
-UNKEYED = ("base", "split", "teacher", "keep", "keep_share", "seed", "save_steps", "logging_steps")
-"""Fields of TrainSpec that name things, choose the rows, or pace the bookkeeping; base, rows and seed enter the key by
-their content."""
+UNKEYED = (
+    "base", "split", "teacher", "keep", "keep_share", "seed", "save_steps", "logging_steps", "tensorboard",
+    "evaluate_every", *EVALUATION,
+)  # fmt: skip
+"""Fields of TrainSpec that name things, choose the rows, pace the bookkeeping or only look; base, rows, seed and what selects
+a checkpoint enter the key by their content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,11 @@ class TrainingRow:
     """1-based row number in the data file."""
     messages: tuple[Message, ...]
     answer: str
+
+    @property
+    def content(self) -> list[Any]:
+        """What decides the tensors, as plain JSON."""
+        return [[[turn.role, turn.content] for turn in self.messages], self.answer]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +84,7 @@ def training_key(
     base_fingerprint: str,
     rows: Sequence[TrainingRow],
     seed: int,
+    validation: Validation | None = None,
     versions: Mapping[str, str] | None = None,
 ) -> str:
     """The content key of a training: 64 hex digits, also the name of its adapter folder.
@@ -84,14 +94,17 @@ def training_key(
         base_fingerprint: hash of the base model's weights, tokenizer and template (`harness.models.identity`).
         rows: what is trained, in order. Row numbers do not count.
         seed: used unless the recipe has its own.
+        validation: what checkpoints are evaluated with; it counts where one of them is selected.
         versions: library versions; left out, those installed.
     """
+    selection = selection_of(spec, validation)
     return fingerprint(
         {
             "trainer": TRAINER_VERSION,
             "recipe": recipe_of(spec, seed),
             "base": base_fingerprint,
-            "rows": [[[[m.role, m.content] for m in row.messages], row.answer] for row in rows],
+            "rows": [row.content for row in rows],
+            **({"selection": selection} if selection is not None else {}),
             "versions": {name: v.split("+")[0] for name, v in (versions or library_versions(spec)).items()},
         }
     )

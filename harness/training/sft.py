@@ -6,7 +6,7 @@ tokens, whatever the batching; the same key gives the same tensors, killed and r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,8 +23,10 @@ from harness.training.adaptation import choose_weights, dtypes_of, lora_config, 
 from harness.training.attention import PACKED, is_packable
 from harness.training.audit import IGNORED, TokenRow
 from harness.training.checkpoints import newest_checkpoint, step_of
-from harness.training.loop import Bookkeeper, Ledger, Notice, Watched, free, quiet
+from harness.training.loop import Bookkeeper, Ledger, Listens, Notice, Watched, free, quiet
 from harness.training.planning import DTYPES, device_of_machine, quantization_of, resolve_compute_dtype
+from harness.training.selection import Validation
+from harness.training.validating import Validator, in_training
 
 LOGITS_LIMIT = 2**28
 """Most logits held at once on the CPU (1 GiB in float32); above it TRL's chunked head takes over."""
@@ -44,8 +46,15 @@ def fit(
     batching: Batching | None,
     progress: Progress,
     notice: Notice,
+    validation: Validation | None = None,
+    validation_rows: Sequence[TokenRow] = (),
+    listen: Callable[[Sequence[Mapping[str, float]]], Listens] | None = None,
 ) -> tuple[Ledger, dict[str, Any]]:
-    """Run the training to its end and leave what it made in `partial/trained`; what it counted, and what really ran."""
+    """Run the training to its end and leave what it made in `partial/trained`; what it counted, and what really ran.
+
+    With `validation` its checkpoints are evaluated, and the best is left where the recipe selects. `listen` opens a listener
+    for the log, given what is in it already.
+    """
     environment = {"device": device_of_machine(), "compute_dtype": resolve_compute_dtype(spec.compute_dtype)}
     checkpoints = partial / "checkpoints"
     resume = newest_checkpoint(checkpoints, environment=environment, notice=notice)
@@ -68,11 +77,24 @@ def fit(
     save_initial(trainer.model, partial, spec)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Bookkeeper(trainer, spec.logging_steps, environment=environment, progress=progress))
+    validator = None
+    if validation is not None:
+        live = trainer.model.get_base_model() if spec.method == "lora" else trainer.model
+        validator = Validator(
+            trainer, spec, validation, rows=validation_rows, trained_rows=len(rows), partial=partial, notice=notice,
+            local=in_training(folder, live, tokenizer, name=base.path),
+            save=lambda: save_trained(trainer.model, partial, spec, base_name=base.path, base_folder=folder),
+        )  # fmt: skip
+        validator.take_best(resume)
+        trainer.evaluates = validator
+    if listen is not None:
+        trainer.listens = listen(ledger.log)
     if resume:
         ledger.resumed.append(step_of(resume))
         notice(f"going on from step {step_of(resume):,}.")
-    with quiet():
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    if ledger.stopped is None:
+        with quiet():
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     ran = {
         **environment,
         "trained": dtypes_of(trainer.model, trained=True),
@@ -84,11 +106,15 @@ def fit(
         "activation_checkpointing": bool(arguments.activation_checkpointing),
         "threads": torch.get_num_threads(),
     }
-    with quiet():
-        save_trained(trainer.model, partial, spec, base_name=base.path, base_folder=folder)
+    evaluated = validator.record(int(ledger.log[-1]["step"])) if validator is not None else {}
+    if validator is not None and "selection" in evaluated:
+        validator.leave_best(partial / "trained")
+    else:
+        with quiet():
+            save_trained(trainer.model, partial, spec, base_name=base.path, base_folder=folder)
     del model
     free(trainer)
-    return ledger, ran
+    return ledger, {"ran": ran, **evaluated}
 
 
 class SupervisedTrainer(Watched, SFTTrainer):  # type: ignore[misc]  # trl is not typed
@@ -100,12 +126,16 @@ class SupervisedTrainer(Watched, SFTTrainer):  # type: ignore[misc]  # trl is no
         """The sum of the trained tokens' negative log-likelihoods, over the trained tokens of the whole step."""
         mask = inputs.get("attention_mask")
         tokens = inputs["input_ids"].numel() if mask is None else int(mask.sum())
-        if self._fits_one_head_call(inputs):
-            loss = _answer_loss(model, inputs, num_items_in_batch)
-        else:
-            loss = super().compute_loss(model, inputs, return_outputs=False, num_items_in_batch=num_items_in_batch)
+        loss = self.token_loss(model, inputs, num_items_in_batch)
         self.record_loss(loss.item())
         self.ledger.tokens += tokens
+        return loss
+
+    def token_loss(self, model: Any, inputs: dict[str, Any], items: Any) -> torch.Tensor:
+        """The sum of the trained tokens' negative log-likelihoods over `items`; nothing is counted."""
+        if self._fits_one_head_call(inputs):
+            return _answer_loss(model, inputs, items)
+        loss: torch.Tensor = super().compute_loss(model, inputs, return_outputs=False, num_items_in_batch=items)
         return loss
 
     def _fits_one_head_call(self, inputs: Mapping[str, Any]) -> bool:

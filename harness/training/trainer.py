@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial as partial_of
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from harness.records import Progress, Prompt, Sample, Training
 from harness.suite.grammar import TrainSpec, TransformersModel
 from harness.training.audit import audit_rows
 from harness.training.checkpoints import find_training, publish_adapter, training_lock
+from harness.training.events import EventLog, require_tensorboard
 from harness.training.loop import Notice, stopped_clearly
 from harness.training.planning import plan_training, refuse_unusable, window_of
 from harness.training.recipe import library_versions, recipe_of, training_key, training_rows
+from harness.training.selection import Validation
 from harness.training.sft import Batching, fit
 
 
@@ -39,6 +42,8 @@ def train(
     record: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     notice: Notice | None = None,
+    validation: Validation | None = None,
+    events: Path | None = None,
     batching: Batching | None = None,
 ) -> Training:
     """Train by a recipe, or go on with a training that was interrupted, or return the one that is there.
@@ -55,6 +60,8 @@ def train(
         record: what is known of the rows' origin, for the training's record.
         progress: called with the optimiser steps finished since the last call; after a resume, the earlier ones first.
         notice: called with one line on anything the user should know; left out, such lines are dropped.
+        validation: what checkpoints are evaluated with; needed where the recipe selects one.
+        events: where TensorBoard's event files go; left out, nowhere.
         batching: `packed` lays rows end to end, `padded` pads them, for measurements (not in the key). Left out,
             rows are packed where the architecture allows.
 
@@ -65,23 +72,25 @@ def train(
     """
     tell = notice or _drop
     refuse_unusable(spec, base)
+    if events is not None:
+        require_tensorboard()
     rows = training_rows(samples, prompt)
     folder = find_folder(base.path, root=root, what="model", files=MODEL_FILES, revision=base.revision)
     template = root / base.chat_template if base.chat_template else None
     bare = LocalModel(folder, name=base.path, chat_template=template)  # of which only hash and tokenizer are used
-    key = training_key(spec, base_fingerprint=bare.fingerprint, rows=rows, seed=seed)
+    key = training_key(spec, base_fingerprint=bare.fingerprint, rows=rows, seed=seed, validation=validation)
     training = find_training(adapters, key)
     partial = adapters / f"{key}.partial"
     if training is None:
         if (adapters / key).exists():
             tell(f"{candidate}: the adapter {key[:12]} is incomplete or was changed; it is trained again.")
-        token_rows, audit = audit_rows(
-            bare.tokenizer,
-            rows,
-            max_length=spec.max_length,
-            window=window_of(folder),
-            truncation=spec.truncation,
-            batch_size=spec.batch_size,
+        limits: dict[str, Any] = {
+            "max_length": spec.max_length, "window": window_of(folder), "truncation": spec.truncation,
+            "batch_size": spec.batch_size,
+        }  # fmt: skip
+        token_rows, audit = audit_rows(bare.tokenizer, rows, **limits)
+        checked, checks = (
+            audit_rows(bare.tokenizer, validation.rows, **limits) if validation is not None else ([], None)
         )
         plan = plan_training(spec, folder=folder, rows=audit.rows, tokens=audit.tokens)
         with training_lock(partial), stopped_clearly(candidate, spec):
@@ -96,6 +105,9 @@ def train(
                 batching=batching,
                 progress=progress or _drop,
                 notice=lambda line: tell(f"{candidate}: {line}"),
+                validation=validation,
+                validation_rows=checked,
+                listen=partial_of(EventLog, events) if events is not None else None,
             )
             training = Training(
                 key=key,
@@ -104,7 +116,7 @@ def train(
                 base_fingerprint=bare.fingerprint,
                 path=str(adapters / key),
                 rows=plan.rows,
-                steps=plan.steps,
+                steps=ledger.stopped or plan.steps,
                 tokens=ledger.tokens,
                 seconds=ledger.seconds,
                 trainable_parameters=plan.trainable_parameters,
@@ -114,7 +126,8 @@ def train(
                     **(record or {}),
                     "recipe": recipe_of(spec, seed),
                     "audit": audit.as_record(),
-                    "ran": ran,
+                    **({"validation_audit": checks.as_record()} if checks is not None else {}),
+                    **ran,
                     "versions": library_versions(spec),
                     "resumed_at_steps": ledger.resumed,
                 },

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaC
 
 from harness.errors import TrainingError, UserError
 from harness.models.identity import base_fingerprint
-from harness.suite.grammar import TransformersModel
+from harness.suite.grammar import CandidateSpec, TransformersModel
 from harness.training import (
     find_training,
     loop,
@@ -263,8 +263,9 @@ def test_the_key_holds_what_decides_and_nothing_else(recipe, samples, ask):
     assert training_key(recipe(save_steps=1, logging_steps=1, split="other"), **{**given, "rows": renumbered}) == key
     assert training_key(recipe(seed=1), **{**given, "seed": 9}) == key
     assert training_key(recipe(), **{**given, "versions": {"torch": "2+cpu"}}) == key
+    sweep = CandidateSpec.model_validate({"train": {"base": "base", "rank": [4, 8]}}).train
     with pytest.raises(ValueError, match="must be one value"):
-        training_key(recipe(rank=[4, 8]), **given)
+        training_key(sweep, **given)
 
 
 def test_refused_rows_leave_nothing_behind(run, recipe, tmp_path):
