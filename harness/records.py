@@ -278,7 +278,7 @@ class Training:
     `validation_loss`, by judge `validation_NAME`, and `unscored_NAME` where answers have no score."""
     record: Mapping[str, Any] = field(default_factory=dict)
     """What really ran: recipe, dtypes, versions, audit counts; what evaluated the checkpoints (`validation`) and which of them
-    was kept, by what (`selection`)."""
+    was kept, by what (`selection`); in a run, the training rows nearest to the candidate's worst samples (`nearest`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Inline SVG: intervals, rules against their threshold, histograms, win bars and loss curves.
+"""Inline SVG: intervals, rules against their threshold, histograms, win bars, curves over steps and over options.
 
 Every function is pure, takes numbers and returns escaped markup. Colours are classes of report.css, so that light, dark
 and print agree; nothing carries a style attribute, which the page's content security policy forbids. A chart that only
@@ -71,12 +71,27 @@ def win_bar(wins: int, ties: int, losses: int, *, width: int = 150, height: int 
     return _svg(parts, width, height, "winbar")
 
 
-def curve(points: Sequence[Point], *, domain: Point, label: str, width: int = 340, height: int = 170) -> Markup:
-    """A line over steps, with axes: `points` are (step, loss), `domain` is the range of the vertical axis."""
-    if len(points) < 2:
+def curve(
+    points: Sequence[Point],
+    *,
+    domain: Point,
+    label: str,
+    beside: Sequence[Point] = (),
+    steps: Point | None = None,
+    mark: float | None = None,
+    width: int = 340,
+    height: int = 170,
+) -> Markup:
+    """A line over steps, with axes: `points` are (step, value), `domain` is the range of the vertical axis.
+
+    `beside` is a second line, dashed; `steps` the range of the horizontal axis where several charts share one; `mark` a
+    step that a dashed vertical marks, such as the one that was kept. Empty markup where there is no line to draw.
+    """
+    if max(len(points), len(beside)) < 2:
         return Markup()
     left, right, top, bottom = 40, width - 16, 10, height - 24
-    first, last = points[0][0], points[-1][0]
+    all_steps = [x for x, _ in (*points, *beside)]
+    first, last = steps or (min(all_steps), max(all_steps))
     x_at, y_at = _scale((first, last), left, right), _scale(domain, bottom, top)
     parts = []
     for tick in ticks(*domain):
@@ -87,9 +102,54 @@ def curve(points: Sequence[Point], *, domain: Point, label: str, width: int = 34
         ]
     for tick in ticks(first, last):
         parts.append(_text(x_at(tick), height - 8, f"{tick:g}", "middle"))
-    path = " ".join(f"{'M' if i == 0 else 'L'}{x_at(x):.1f} {y_at(y):.1f}" for i, (x, y) in enumerate(points))
-    parts.append(_tag("path", class_="line", d=path))
-    parts.append(_tag("circle", class_="dot", cx=x_at(last), cy=y_at(points[-1][1]), r=3))
+    if mark is not None:
+        parts.append(_tag("line", class_="mark", x1=x_at(mark), x2=x_at(mark), y1=top, y2=bottom))
+    for name, line in (("line", points), ("line beside", beside)):
+        if line:
+            path = " ".join(f"{'M' if i == 0 else 'L'}{x_at(x):.1f} {y_at(y):.1f}" for i, (x, y) in enumerate(line))
+            parts.append(_tag("path", class_=name, d=path))
+            parts.append(_tag("circle", class_="dot", cx=x_at(line[-1][0]), cy=y_at(line[-1][1]), r=3))
+    parts += [_tag("circle", class_="kept", cx=x_at(x), cy=y_at(y), r=5) for x, y in (*points, *beside) if x == mark]
+    return _svg(parts, width, height, "curve", label=label)
+
+
+def steps_of_values(
+    values: Sequence[str],
+    lines: Sequence[Sequence[tuple[float, float | None, float | None] | None]],
+    *,
+    domain: Point,
+    label: str,
+    mark: float | None = None,
+    width: int = 340,
+    height: int = 170,
+) -> Markup:
+    """Means with intervals over the values of an option, evenly spaced: a line of (mean, low, high) for each of `lines`.
+
+    None leaves a value of a line out; `mark` is a dashed horizontal, such as the baseline's mean. Lines stand a little apart
+    and differ in their dashes.
+    """
+    left, right, top, bottom = 44, width - 16, 10, height - 24
+    y_at = _scale(domain, bottom, top)
+    room = (right - left) / max(1, len(values))
+    parts = []
+    for tick in ticks(*domain):
+        y = y_at(tick)
+        parts += [
+            _tag("line", class_="grid", x1=left, x2=right, y1=y, y2=y),
+            _text(left - 6, y + 3.5, f"{tick:g}", "end"),
+        ]
+    if mark is not None:
+        parts.append(_tag("line", class_="mark", x1=left, x2=right, y1=y_at(mark), y2=y_at(mark)))
+    parts += [_text(left + room * (i + 0.5), height - 8, value, "middle") for i, value in enumerate(values)]
+    for number, line in enumerate(lines):
+        shift = (number - (len(lines) - 1) / 2) * min(9.0, room / (len(lines) + 1))
+        places = [(left + room * (i + 0.5) + shift, found) for i, found in enumerate(line) if found is not None]
+        path = " ".join(f"{'M' if i == 0 else 'L'}{x:.1f} {y_at(f[0]):.1f}" for i, (x, f) in enumerate(places))
+        parts.append(_tag("path", class_=f"line dash{number % 4}", d=path))
+        for x, (mean, low, high) in places:
+            if low is not None and high is not None:
+                parts.append(_tag("line", class_="whisker", x1=x, x2=x, y1=y_at(low), y2=y_at(high)))
+            parts.append(_tag("circle", class_="dot", cx=x, cy=y_at(mean), r=3.5))
     return _svg(parts, width, height, "curve", label=label)
 
 

@@ -24,6 +24,7 @@ from harness.records import Answer, Calibration, Comparison, Judgement, Metric, 
 from harness.store import Store
 from harness.store.calibrations import by_metric
 from reports.samples import snippet
+from reports.trainings import lessons, sweeps
 from reports.views import (
     Board,
     BoardRow,
@@ -101,6 +102,7 @@ def load_report(store: Store, run_ids: Sequence[str]) -> Report:
     boards = tuple(_board(scores, split, metrics, candidates, baseline, primary, answers) for split in scores.splits)
     tables, worse, made = _slices(scores, metrics, candidates, baseline)
     samples = _samples(store, run, answers, judgements, baseline, metrics, tuple(scores.splits))
+    trainings = tuple(store.trainings(run.id))
     return Report(
         run=run,
         baseline=baseline,
@@ -117,7 +119,9 @@ def load_report(store: Store, run_ids: Sequence[str]) -> Report:
         flips=_all_flips(scores, metrics, candidates, baseline, {s.sample.id: s.sample.input for s in samples}),
         samples=samples,
         judges=_judge_cards(run, metrics, judgements, by_metric(run.judges, store.calibrations())),
-        trainings=tuple(store.trainings(run.id)),
+        trainings=trainings,
+        sweeps=sweeps(boards, baseline),
+        lessons=lessons(trainings, samples, next(metric for metric in metrics if metric.name == boards[0].primary)),
         history=_history(store, runs, metrics) if len(runs) > 1 else (),
     )
 

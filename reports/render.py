@@ -33,6 +33,7 @@ from harness.store import Store
 from reports import charts
 from reports.queries import CONFIDENCE, SLICE_VALUES, leaning, load_report
 from reports.samples import CHUNK, MAX_TEXT, pack
+from reports.trainings import judged_series, kept_step, series, steps_domain, sweep_domain, sweep_points
 from reports.views import Board, Cell, Report, SliceTable
 
 STATIC_SAMPLES = 20
@@ -182,6 +183,7 @@ def page_environment() -> Environment:
         trust=trust_text,
         figure_name=figure_name,
         agreement=agreement,
+        sweep_points=sweep_points,
     )
     environment.globals.update(
         OUTCOME_WORDS=OUTCOME_WORDS,
@@ -198,8 +200,14 @@ def page_environment() -> Environment:
         slice_domain=slice_domain,
         finding_domain=finding_domain,
         histogram_label=histogram_label,
-        losses=losses,
+        about=about,
         loss_domain=loss_domain,
+        own_domain=own_domain,
+        series=series,
+        judged_series=judged_series,
+        kept_step=kept_step,
+        steps_domain=steps_domain,
+        sweep_domain=sweep_domain,
         reason=reason,
         figure_of=figure_of,
         best_baseline=best_baseline,
@@ -392,11 +400,17 @@ def histogram_label(cell: Cell) -> str:
     return f"Scores: {', '.join(bins)}" if bins else "No scores"
 
 
-def losses(training: Training) -> list[charts.Point]:
-    """The logged losses as (step, loss)."""
-    return [(entry["step"], entry["loss"]) for entry in training.log if "step" in entry and "loss" in entry]
-
-
 def loss_domain(trainings: Sequence[Training]) -> charts.Point:
     """One axis for all loss curves, so that they can be compared."""
-    return charts.padded(loss for training in trainings for _, loss in losses(training))
+    names = ("loss", "validation_loss")
+    return charts.padded(loss for training in trainings for name in names for _, loss in series(training, name))
+
+
+def own_domain(points: Sequence[charts.Point]) -> charts.Point:
+    """The axis of a curve that stands alone."""
+    return charts.padded(value for _, value in points)
+
+
+def about(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a training's record says, without the rows near its worst samples, which have a section of their own."""
+    return {name: value for name, value in record.items() if name != "nearest"}

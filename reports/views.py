@@ -177,6 +177,60 @@ class HistoryRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SweepLine:
+    """The candidates of a sweep that differ in one option alone."""
+
+    label: str
+    """The other options of the sweep, such as `alpha=8`; empty where there are none."""
+    candidates: tuple[str | None, ...]
+    """In the order of the values; None where the run has no such candidate."""
+    estimates: tuple[Estimate | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepChart:
+    """One metric against one option of a sweep."""
+
+    metric: Metric
+    lines: tuple[SweepLine, ...]
+    baseline: float | None
+    """The baseline's mean."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """What an option of a sweep does, on one split."""
+
+    name: str
+    option: str
+    values: tuple[str, ...]
+    """In order: numbers by size, anything else as the suite has it."""
+    split: str
+    charts: tuple[SweepChart, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """One of a trained candidate's worst samples, and the training rows nearest to it."""
+
+    sample: Sample
+    answer: Answer | None
+    score: float
+    nearest: tuple[Mapping[str, Any], ...]
+    """`row`, `split`, `similarity`, `input`, `reference`; the nearest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lessons:
+    """What a trained candidate may have learnt its worst answers from, by one metric."""
+
+    candidate: str
+    metric: Metric
+    lessons: tuple[Lesson, ...]
+    """The worst first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The whole page."""
 
@@ -199,4 +253,6 @@ class Report:
     samples: tuple[ReportSample, ...]
     judges: tuple[JudgeCard, ...]
     trainings: tuple[Training, ...]
+    sweeps: tuple[Sweep, ...]
+    lessons: tuple[Lessons, ...]
     history: tuple[HistoryRow, ...]

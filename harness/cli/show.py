@@ -169,6 +169,11 @@ def show_sample(store: Store, run: Run, name: str, console: Console) -> None:
     for answer in store.answers(run.id):
         if answer.sample_id == sample.id:
             _show_answer(console, answer, [j for j in judgements if j.candidate == answer.candidate])
+    for training in store.trainings(run.id):
+        for row in training.record.get("nearest", {}).get(sample.id, []):
+            where = f"row {row['row']:,} of {row['split']}, similarity {row['similarity']:.2f}"
+            told = f"{row['input']}\n→ {row['reference']}"
+            _print_part(console, f"near it in the training of {training.candidate}: {where}", told)
 
 
 def find_sample(samples: Sequence[Sample], name: str) -> list[Sample]:

@@ -29,6 +29,7 @@ from harness.records import (
     fingerprint,
 )
 from harness.running import probing, repeating, runner
+from harness.running.neighbours import lessons
 from harness.running.plan import Plan
 from harness.store import Home, Spool, Store, write_bundle
 from harness.store.reviews import keep_ratings
@@ -93,7 +94,13 @@ def evaluate(
         finished, ratings = keep_ratings(known, said, stored, finished, answers)
         judgements = [*judgements, *ratings]
     samples = plan.membership
-    trained = [trainings[name] for name in plan.candidates if name in trainings]
+    taught = {planned.candidate: planned.samples for planned in plan.trainings if planned.candidate in trainings}
+    nearest = lessons(judgements, finished.metrics, plan.samples, taught)
+    trained = [
+        replace(trainings[name], record={**trainings[name].record, "nearest": nearest.get(name, {})})
+        for name in plan.candidates
+        if name in trainings
+    ]
     write_bundle(
         home, finished, samples=samples, answers=answers, judgements=judgements, trainings=trained, probes=probes,
         repeats=repeats,

@@ -35,6 +35,7 @@ MIGRATIONS: tuple[str, ...] = (
         CHECK ((score IS NULL) = (error_kind IS NOT NULL))
     )
     """,
+    "SELECT 3",  # no table: the view training_log
 )
 """SQL that brings schema version 1 to 2, then 2 to 3, and so on; schema.sql is always the newest. The views come after."""
 FIRST_WAIT, LONGEST_WAIT = 0.05, 0.5

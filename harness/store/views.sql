@@ -45,3 +45,13 @@ FROM judgements j JOIN runs r ON r.run_id = j.run_id
 QUALIFY row_number() OVER (
     PARTITION BY r.suite, j.candidate, j.sample_id, j.metric ORDER BY r.started DESC, j.run_id DESC, j.position DESC
 ) = 1;
+
+-- The log of each training behind a run's candidates, a row a figure: loss, learning_rate, validation_loss, validation_JUDGE …
+CREATE OR REPLACE VIEW training_log AS
+WITH entries AS (
+    SELECT run_id AS run, candidate, unnest(from_json(log, '["json"]')) AS entry FROM trainings
+),
+named AS (SELECT run, candidate, entry, unnest(json_keys(entry)) AS series FROM entries)
+SELECT run, candidate, series, CAST(entry ->> 'step' AS BIGINT) AS step, CAST(entry ->> series AS DOUBLE) AS value
+FROM named WHERE series <> 'step'
+ORDER BY run, candidate, series, step;

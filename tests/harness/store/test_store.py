@@ -353,7 +353,7 @@ def test_a_newer_store_asks_for_an_upgrade(home):
         connection.execute("UPDATE meta SET schema_version = 9")
     with (
         pytest.raises(
-            StoreError, match=r"newer muster \(schema 9; this one knows 2\)\. Upgrade: pip install --upgrade"
+            StoreError, match=r"newer muster \(schema 9; this one knows 3\)\. Upgrade: pip install --upgrade"
         ),
         Store.open(home, read_only=True),
     ):
@@ -374,7 +374,7 @@ def test_an_older_store_is_brought_up_to_date(home, monkeypatch, read_only):
     with pytest.raises(duckdb.Error), Store.open(home):
         pass
     with duckdb.connect(str(home.store)) as connection:
-        assert connection.execute("SELECT note, schema_version FROM runs, meta").fetchall() == [("two", 4)]
+        assert connection.execute("SELECT note, schema_version FROM runs, meta").fetchall() == [("two", 5)]
 
 
 def test_a_store_of_the_first_schema_becomes_one_of_today(home):
@@ -393,6 +393,25 @@ def test_a_store_of_the_first_schema_becomes_one_of_today(home):
         assert len(store.leaderboard("r1")) == 4
     with duckdb.connect(str(home.store), read_only=True) as connection:
         assert connection.execute("SELECT table_name, sql FROM duckdb_tables() ORDER BY ALL").fetchall() == made
+
+
+def test_the_log_of_trainings_is_a_row_a_figure(home):
+    """`training_log` has each figure of each logged step, nothing for what a step lacks."""
+    log = (
+        {"step": 4, "loss": 2.5, "learning_rate": 0.1},
+        {"step": 6, "validation_loss": 2.25, "validation_bedside_manner": 0.5},
+    )
+    parts = make_parts()
+    trained = [replace(parts["trainings"][0], log=log)]
+    with Store.open(home) as store:
+        store.write_run(make_run(), **{**parts, "trainings": trained})
+    with duckdb.connect(str(home.store), read_only=True) as connection:
+        found = connection.execute("SELECT series, step, value FROM training_log ORDER BY ALL").fetchall()
+        curve = connection.execute("SELECT value FROM training_log WHERE series = 'validation_loss'").fetchall()
+    assert curve == [(2.25,)]
+    assert found == [
+        ("learning_rate", 4, 0.1), ("loss", 4, 2.5), ("validation_bedside_manner", 6, 0.5), ("validation_loss", 6, 2.25),
+    ]  # fmt: skip
 
 
 def test_the_leaderboard_knows_metrics_that_are_no_means(home):
