@@ -24,7 +24,7 @@ from harness.records import Answer, Calibration, Comparison, Judgement, Metric, 
 from harness.store import Store
 from harness.store.calibrations import by_metric
 from reports.samples import snippet
-from reports.trainings import lessons, sweeps
+from reports.trainings import sweeps, worst_answers
 from reports.views import (
     Board,
     BoardRow,
@@ -121,7 +121,7 @@ def load_report(store: Store, run_ids: Sequence[str]) -> Report:
         judges=_judge_cards(run, metrics, judgements, by_metric(run.judges, store.calibrations())),
         trainings=trainings,
         sweeps=sweeps(boards, baseline),
-        lessons=lessons(trainings, samples, next(metric for metric in metrics if metric.name == boards[0].primary)),
+        worst=worst_answers(trainings, samples, next(metric for metric in metrics if metric.name == boards[0].primary)),
         history=_history(store, runs, metrics) if len(runs) > 1 else (),
     )
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from harness.records import Answer, Metric, Sample, Training
 from reports import charts
-from reports.views import Board, Lesson, Lessons, ReportSample, Sweep, SweepChart, SweepLine
+from reports.views import Board, ReportSample, Sweep, SweepChart, SweepLine, WorstAnswer, WorstAnswers
 
-LESSONS = 5
+SHOWN = 5
 """Worst samples shown a trained candidate."""
 _SWEPT = re.compile(r"(?P<name>[^\[]+)\[(?P<label>[a-z_]+=.*)\]\Z")
 
@@ -91,7 +91,9 @@ def _charts(
     )
 
 
-def lessons(trainings: Sequence[Training], samples: Sequence[ReportSample], metric: Metric) -> tuple[Lessons, ...]:
+def worst_answers(
+    trainings: Sequence[Training], samples: Sequence[ReportSample], metric: Metric
+) -> tuple[WorstAnswers, ...]:
     """For each training that knows the rows nearest to its worst samples, those that are worst by one metric."""
     found = []
     for training in trainings:
@@ -106,11 +108,11 @@ def lessons(trainings: Sequence[Training], samples: Sequence[ReportSample], metr
                 scored.append((judgement.score, view.sample, view.answers.get(training.candidate)))
         scored.sort(key=lambda one: one[0] if metric.direction == "higher" else -one[0])
         made = tuple(
-            Lesson(sample=sample, answer=answer, score=score, nearest=tuple(nearest[sample.id]))
-            for score, sample, answer in scored[:LESSONS]
+            WorstAnswer(sample=sample, answer=answer, score=score, nearest=tuple(nearest[sample.id]))
+            for score, sample, answer in scored[:SHOWN]
         )
         if made:
-            found.append(Lessons(candidate=training.candidate, metric=metric, lessons=made))
+            found.append(WorstAnswers(candidate=training.candidate, metric=metric, answers=made))
     return tuple(found)
 
 

@@ -210,7 +210,7 @@ class Sweep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lesson:
+class WorstAnswer:
     """One of a trained candidate's worst samples, and the training rows nearest to it."""
 
     sample: Sample
@@ -221,12 +221,12 @@ class Lesson:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lessons:
+class WorstAnswers:
     """What a trained candidate may have learnt its worst answers from, by one metric."""
 
     candidate: str
     metric: Metric
-    lessons: tuple[Lesson, ...]
+    answers: tuple[WorstAnswer, ...]
     """The worst first."""
 
 
@@ -254,5 +254,5 @@ class Report:
     judges: tuple[JudgeCard, ...]
     trainings: tuple[Training, ...]
     sweeps: tuple[Sweep, ...]
-    lessons: tuple[Lessons, ...]
+    worst: tuple[WorstAnswers, ...]
     history: tuple[HistoryRow, ...]

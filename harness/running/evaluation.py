@@ -29,7 +29,7 @@ from harness.records import (
     fingerprint,
 )
 from harness.running import probing, repeating, runner
-from harness.running.neighbours import lessons
+from harness.running.neighbours import near_the_worst
 from harness.running.plan import Plan
 from harness.store import Home, Spool, Store, write_bundle
 from harness.store.reviews import keep_ratings
@@ -95,7 +95,7 @@ def evaluate(
         judgements = [*judgements, *ratings]
     samples = plan.membership
     taught = {planned.candidate: planned.samples for planned in plan.trainings if planned.candidate in trainings}
-    nearest = lessons(judgements, finished.metrics, plan.samples, taught)
+    nearest = near_the_worst(judgements, finished.metrics, plan.samples, taught)
     trained = [
         replace(trainings[name], record={**trainings[name].record, "nearest": nearest.get(name, {})})
         for name in plan.candidates

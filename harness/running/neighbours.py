@@ -69,7 +69,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
 
 
-def lessons(
+def near_the_worst(
     judgements: Sequence[Judgement],
     metrics: Sequence[Metric],
     samples: Sequence[Sample],
