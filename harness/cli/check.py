@@ -1,7 +1,8 @@
-"""`muster check SUITE`: reads everything, runs nothing. Mistakes with their place, the plan, what is there already, and power."""
+"""`muster check SUITE`: reads everything, runs nothing. Mistakes with their place, the plan, trainings and their rows, power."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,12 +12,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.deciding.power import Spread
-    from harness.records import Training
+    from harness.running.outlook import Outlook
     from harness.running.plan import Plan
 
 
-METHODS = {"lora": "LoRA", "full": "all weights", "head": "head", "last_layers": "last layers"}
-"""How the table calls what a training changes."""
+MOST_OVERLAPS = 5
+"""Overlapping rows that are listed."""
 
 
 def check(
@@ -31,29 +32,40 @@ def check(
     from rich.console import Console
 
     from harness.cli.session import announce, read_plan
+    from harness.cli.teaching import remembered
+    from harness.cli.trainings import show_outlooks
     from harness.cli.usage import show_expected
     from harness.running.expected import expected_requests
+    from harness.running.outlook import look_ahead
 
     console = Console()
     plan = read_plan(suite, data=data, limit=limit, candidates=candidate or [], splits=split or [], home=home)
     announce(plan, console)
-    show_candidates(plan, home, console)
+    outlooks: list[Outlook] = []
+    if plan.trainings:
+        with console.status("reading the rows of trainings …"):
+            outlooks = look_ahead(plan, adapters=home / "adapters", remembered=remembered(plan, home))
+    show_candidates(plan, outlooks, console)
     show_expected(expected_requests(plan), console)
+    if outlooks:
+        show_outlooks(plan, outlooks, console)
+        console.print()
     show_overlaps(plan, console)
     show_power(plan, home, console)
     console.print(f"\n  no mistakes. next: muster run {suite}", highlight=False)
 
 
-def show_candidates(plan: Plan, home: Path, console: Console) -> None:
+def show_candidates(plan: Plan, outlooks: Sequence[Outlook], console: Console) -> None:
     """A row a candidate: its model, how it is prompted, its training and whether that is done, the requests it would send."""
     from rich.table import Table
 
+    from harness.cli.trainings import METHODS
     from harness.suite.grammar import OpenAIModel
 
     table = Table(box=None, padding=(0, 2, 0, 0), title=None)
     for column in ("candidate", "model", "prompting", "training", "answers"):
         table.add_column(column, justify="right" if column == "answers" else "left")
-    lines = training_lines(plan, home)
+    lines = {outlook.planned.candidate: training_line(outlook) for outlook in outlooks}
     for name in plan.candidates:
         spec = plan.spec(name)
         training = lines.get(name, "–")
@@ -65,44 +77,17 @@ def show_candidates(plan: Plan, home: Path, console: Console) -> None:
     console.print(table)
 
 
-def training_lines(plan: Plan, home: Path) -> dict[str, str]:
-    """By candidate, rows and steps of its training, who teaches it, and whether an equal training is there."""
-    from rich.console import Console
+def training_line(outlook: Outlook) -> str:
+    """Rows and steps of a training, who teaches it, and whether an equal training is there."""
+    from harness.running.trainings import steps_of
 
-    from harness.cli.progress import ProgressStages
-    from harness.cli.teaching import Classroom
-    from harness.errors import ModelError
-    from harness.models.load import ModelRoom
-    from harness.running.trainings import key_of, steps_of
-    from harness.store import Home
-    from harness.training.checkpoints import find_training
-    from judges import JudgeBuilder
-
-    models = ModelRoom(plan.loaded.root)
-    builder = JudgeBuilder(models, steps=home / "geval_steps")
-    silent = ProgressStages(Console(), quiet=True)
-    classroom = Classroom(plan, home=Home(home), models=models, builder=builder, stages=silent)
-    trainings: dict[str, Training] = {}
-    lines = {}
-    for planned in plan.trainings:
-        name, teacher = planned.candidate, planned.teacher
-        taught = classroom.remembered(planned, trainings)
-        if taught is None:
-            assert teacher is not None  # every other training is known
-            asked = f"up to {len(planned.samples):,} rows by {teacher.name}"
-            lines[name] = f"{asked}, up to {steps_of(planned):,} steps"
-            continue
-        by = f" by {teacher.name}" if teacher is not None else ""
-        lines[name] = f"{len(taught.samples):,} rows{by}, {steps_of(taught):,} steps"
-        try:
-            found = find_training(home / "adapters", key_of(plan, taught))
-        except ModelError as error:
-            lines[name] += f"; {error}"
-            continue
-        if found is not None:
-            trainings[name] = found
-            lines[name] += ", trained"
-    return lines
+    planned, taught = outlook.planned, outlook.taught
+    if taught is None:
+        teacher = planned.teacher.name if planned.teacher is not None else ""
+        return f"up to {len(planned.samples):,} rows by {teacher}, up to {steps_of(planned):,} steps"
+    by = f" by {planned.teacher.name}" if planned.teacher is not None else ""
+    line = f"{len(taught.samples):,} rows{by}, {steps_of(taught):,} steps"
+    return line + (", trained" if outlook.trained is not None else "")
 
 
 def show_overlaps(plan: Plan, console: Console) -> None:
@@ -111,12 +96,18 @@ def show_overlaps(plan: Plan, console: Console) -> None:
         return
     overlaps = plan.overlaps()
     allowed = plan.loaded.suite.contamination.allow_share
-    if overlaps:
-        console.print(
-            f"  contamination: {len(overlaps)} overlapping rows, within the {allowed:.1%} that the suite allows"
-        )
-    else:
+    if not overlaps:
         console.print("  contamination: no training row stands in an evaluation split", highlight=False)
+        return
+    console.print(f"  contamination: {len(overlaps)} overlapping rows, within the {allowed:.1%} that the suite allows")
+    for overlap in overlaps[:MOST_OVERLAPS]:
+        console.print(
+            f"    row {overlap.training_row} of {overlap.training_split} and row {overlap.evaluation_row} of "
+            f"{overlap.evaluation_split}: {overlap.kind}, similarity {overlap.similarity:.2f}",
+            highlight=False, markup=False,
+        )  # fmt: skip
+    if len(overlaps) > MOST_OVERLAPS:
+        console.print(f"    and {len(overlaps) - MOST_OVERLAPS:,} more", highlight=False)
 
 
 def show_power(plan: Plan, home: Path, console: Console) -> None:

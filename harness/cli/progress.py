@@ -56,7 +56,7 @@ class ProgressStages:
             if now - last >= PLAIN_SECONDS and count < total:
                 last = now
                 left = (now - start) / max(count - done, 1) * (total - count)
-                self._console.print(f"  {name:<28} {count:>6}/{total}  {_clock(left)} left", highlight=False)
+                self._console.print(f"  {name:<28} {count:>6}/{total}  {clock(left)} left", highlight=False)
 
         yield advance
         seconds = time.monotonic() - start
@@ -88,9 +88,13 @@ class ProgressStages:
 
 
 def _summary(count: int, seconds: float) -> str:
-    return f"in {_clock(seconds)}, {count / max(seconds, 1e-9):.1f}/s"
+    return f"in {clock(seconds)}, {count / max(seconds, 1e-9):.1f}/s"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A span of time as people say it: `1.2 s`, `45 s`, `3:05 min`, `2:10 h`."""
+    if seconds >= 6000:
+        hours, minutes = divmod(round(seconds / 60), 60)
+        return f"{hours}:{minutes:02d} h"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d} min" if minutes else f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"

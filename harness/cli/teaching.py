@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.cli.session import build_judge
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from harness.models.load import ModelRoom
     from harness.records import Judge, Training
     from harness.running.lessons import Teaching
+    from harness.running.outlook import Remembered
     from harness.running.plan import Plan, PlannedTraining
     from harness.running.stages import Stages
     from harness.store import Home
@@ -101,6 +103,21 @@ class Classroom:
             with self._models.for_user(f"{name} of training rows"):
                 judges[name] = build_judge(self._plan, self._builder, name)
         return judges
+
+
+def remembered(plan: Plan, home: Path) -> Remembered:
+    """What makes a training the one its teacher has taught, from what lies in `home` alone; writes nothing."""
+    from rich.console import Console
+
+    from harness.cli.progress import ProgressStages
+    from harness.models.load import ModelRoom
+    from harness.store import Home
+    from judges import JudgeBuilder
+
+    models = ModelRoom(plan.loaded.root)
+    builder = JudgeBuilder(models, steps=home / "geval_steps")
+    silent = ProgressStages(Console(), quiet=True)
+    return Classroom(plan, home=Home(home), models=models, builder=builder, stages=silent).remembered
 
 
 def _lesson_key(planned: PlannedTraining) -> tuple[object, ...]:

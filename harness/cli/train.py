@@ -18,16 +18,24 @@ def train(
         bool, typer.Option("--trust-code", help="Run the suite's custom judges, which are code.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing before requests to an endpoint.")] = False,
+    show: Annotated[
+        int,
+        typer.Option(min=0, help="Print N rows as the model sees them, what is trained highlighted; train nothing."),
+    ] = 0,
+    ids: Annotated[bool, typer.Option("--ids", help="With --show: the token ids too.")] = False,
 ) -> None:
     """Train the candidates of a suite that have no adapter yet."""
     from rich.console import Console
     from rich.table import Table
 
+    from harness.cli.check import show_overlaps
     from harness.cli.progress import ProgressStages
     from harness.cli.session import announce, confirm_requests, read_plan, train_missing, with_means
-    from harness.cli.teaching import Classroom
+    from harness.cli.teaching import Classroom, remembered
+    from harness.cli.trainings import show_outlooks, show_rows
     from harness.cli.usage import show_usage
     from harness.errors import UserError
+    from harness.running.outlook import look_ahead
     from harness.store import Home
 
     console = Console()
@@ -37,10 +45,17 @@ def train(
     if not plan.trainings:
         raise UserError(f"{plan.loaded.file.name}: no chosen candidate has a 'train:' section")
     announce(plan, console)
-    plan.overlaps()
-    confirm_requests(plan, console, yes=yes, evaluation=False)
+    if show:
+        show_rows(plan, show, console, ids=ids, remembered=remembered(plan, home))
+        return
     place, stages = Home(home), ProgressStages(console)
     plan, models, builder = with_means(plan, home, trust_code=trust_code)
+    with console.status("reading the rows of trainings …"):
+        outlooks = look_ahead(plan, adapters=place.adapters, remembered=remembered(plan, home))
+    show_outlooks(plan, outlooks, console)
+    console.print()
+    show_overlaps(plan, console)
+    confirm_requests(plan, console, yes=yes, evaluation=False)
     classroom = Classroom(plan, home=place, models=models, builder=builder, stages=stages, fresh=fresh)
     trainings, failures = train_missing(
         plan, classroom, adapters=place.adapters, stages=stages, console=console, fresh=fresh

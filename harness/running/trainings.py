@@ -28,7 +28,7 @@ def key_of(plan: Plan, planned: PlannedTraining, validation: Validation | None =
     Raises ModelError where its base or a deciding judge's model is missing, UserError for rows without answer.
     """
     if validation is None and planned.spec.selects_by is not None:
-        validation = validation_of(plan, planned, _prompt(plan))
+        validation = validation_of(plan, planned, prompt_of(plan))
     root, base = plan.loaded.root, planned.base
     template = base.chat_template
     folder = identity.find_folder(
@@ -37,7 +37,7 @@ def key_of(plan: Plan, planned: PlannedTraining, validation: Validation | None =
     return training_key(
         planned.spec,
         base_fingerprint=identity.base_fingerprint(folder, chat_template=root / template if template else None),
-        rows=training_rows(planned.samples, _prompt(plan)),
+        rows=training_rows(planned.samples, prompt_of(plan)),
         seed=plan.loaded.suite.seed,
         validation=validation,
     )
@@ -67,7 +67,9 @@ def train_planned(
     Raises UserError for `no_train` where it is missing, or when the audit refuses the rows; TrainingError or ModelError
     when the training stops.
     """
-    validation = validation_of(plan, planned, _prompt(plan), notice=lambda line: notice(f"{planned.candidate}: {line}"))
+    validation = validation_of(
+        plan, planned, prompt_of(plan), notice=lambda line: notice(f"{planned.candidate}: {line}")
+    )
     key = key_of(plan, planned, validation)
     events = events_folder(adapters.parent, planned.candidate, key) if planned.spec.tensorboard else None
     if fresh and (adapters / key).is_dir():
@@ -96,11 +98,12 @@ def train_planned(
     with stages.stage(name, steps) as advance:
         return train(
             planned.candidate, planned.spec, base=planned.base, root=plan.loaded.root, samples=planned.samples,
-            prompt=_prompt(plan), adapters=adapters, seed=plan.loaded.suite.seed, record=taught, progress=advance,
+            prompt=prompt_of(plan), adapters=adapters, seed=plan.loaded.suite.seed, record=taught, progress=advance,
             notice=notice, validation=validation, events=events,
         )  # fmt: skip
 
 
-def _prompt(plan: Plan) -> Callable[[Sample], Prompt]:
+def prompt_of(plan: Plan) -> Callable[[Sample], Prompt]:
+    """What a trained candidate is asked: the builder that inference uses too."""
     suite = plan.loaded.suite
     return ZeroShot(template=suite.prompt, system=suite.system).prompt

@@ -432,6 +432,10 @@ class TrainSpec(Spec):
     """Tokens of prompt and answer together."""
     truncation: Literal["error", "drop"] = "error"
     """What to do with rows longer than max_length: stop and name them, or leave them out and count them."""
+    allow: list[Literal["duplicates", "special_tokens", "memory"]] = []
+    """What does not stop this training: rows that repeat earlier ones, answers that spell an end-of-sequence token, and an
+    estimate above the memory that is free. What teaches nothing, or what the model would never meet in use (empty answers,
+    two begin-of-sequence tokens, an answer without its end, a prompt other than at inference), cannot be allowed."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     """Gradients are clipped to this norm."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0

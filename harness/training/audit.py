@@ -5,11 +5,17 @@ answers are trained, of a conversation every turn of the assistant; the last tra
 end-of-sequence token, which stands nowhere else in it; no row begins with two begin-of-sequence tokens; none is longer
 than `max_length` and none has been cut. Whatever would harm stops the training with row numbers, all kinds at once.
 Knows nothing of torch, files or the recipe.
+
+A suite can allow by name (`train.allow`) what makes poor data: `duplicates`, and `special_tokens` that an answer spells. It
+cannot allow what teaches nothing or what the model would never meet in use: an empty answer, an empty prompt, two
+begin-of-sequence tokens, an answer without its end, a turn that the template writes otherwise than at inference.
+Copies of earlier rows stop a training where they are more than DUPLICATES of its rows: they weigh as further epochs on
+a few rows; fewer are told. Rows with an earlier row's prompt and another answer are told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, median
 from typing import Any, Literal
@@ -20,6 +26,9 @@ from harness.training.recipe import TrainingRow, name_rows
 
 IGNORED = -100
 """The label of a token that is not trained (torch's `ignore_index`)."""
+
+DUPLICATES = 0.01
+"""Share of a training's rows that may repeat earlier ones unasked."""
 
 Tokenised = tuple[TrainingRow, list[int], list[rendering.Turn]]
 Harms = dict[str, list[int]]
@@ -33,6 +42,17 @@ class TokenRow:
     row: int
     input_ids: tuple[int, ...]
     labels: tuple[int, ...]
+
+    def spans(self) -> list[tuple[int, int, bool]]:
+        """(start, end, trained) of each longest run of tokens that are all trained, or all not."""
+        found: list[tuple[int, int, bool]] = []
+        for place, label in enumerate(self.labels):
+            trained = label != IGNORED
+            if found and found[-1][2] == trained:
+                found[-1] = (found[-1][0], place + 1, trained)
+            else:
+                found.append((place, place + 1, trained))
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +79,14 @@ class Audit:
     """Row numbers left out because they are longer than max_length."""
     duplicates: tuple[int, ...]
     """Row numbers whose prompt and answer stand in an earlier row too."""
+    contradictions: tuple[int, ...]
+    """Row numbers whose prompt stands in an earlier row too, with another answer."""
+    special: tuple[int, ...]
+    """Row numbers whose answer spells a special token, where the suite allows them."""
 
     def as_record(self) -> dict[str, Any]:
         """Plain JSON."""
-        return asdict(self) | {"dropped": list(self.dropped), "duplicates": list(self.duplicates)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 def audit_rows(
@@ -73,6 +97,7 @@ def audit_rows(
     truncation: Literal["error", "drop"] = "error",
     batch_size: int = 1,
     window: int | None = None,
+    allow: Collection[str] = (),
     progress: Callable[[int], None] | None = None,
 ) -> tuple[list[TokenRow], Audit]:
     """Tokenise and check every row.
@@ -85,6 +110,7 @@ def audit_rows(
             them. None is ever cut.
         batch_size: rows in a batch, for the padding share.
         window: positions the base model was made for; rows beyond it count as too long, whatever max_length says.
+        allow: names of harms that shall not stop: `special_tokens`, `duplicates`.
         progress: called with 1 after each row.
 
     Raises:
@@ -104,19 +130,43 @@ def audit_rows(
             harms.setdefault(str(error).removesuffix("."), []).append(row.row)
         if progress is not None:
             progress(1)
-    _refuse_harm(tokenizer, tokenised, harms)
+    spelt = _find_harm(tokenizer, tokenised, harms, allow)
     lengths = [(row.row, len(ids)) for row, ids, _ in tokenised]
     limit = min(max_length, window or max_length)
     long = [(number, length) for number, length in lengths if length > limit]
-    if long and truncation == "error":
-        _refuse_long(long, len(rows), max_length, window)
     fit = [(row, ids, turns) for row, ids, turns in tokenised if len(ids) <= limit]
     kept = [TokenRow(row=row.row, input_ids=tuple(ids), labels=_labels(ids, turns)) for row, ids, turns in fit]
-    if not kept:
-        raise UserError(f"'split' must leave rows to train (got {len(rows)}, of which {len(long)} are too long).")
-    answers = sum(len(turns) for _, _, turns in fit)
-    dropped = [number for number, _ in long]
-    return kept, _count(kept, answers, dropped=dropped, bos=tokenizer.bos_token_id, batch_size=batch_size)
+    duplicates, contradictions = _repeated(kept)
+    stops = [f"training data: {name_rows(numbers)}: {harm}." for harm, numbers in harms.items()]
+    if long and truncation == "error":
+        stops.append(_too_long(long, len(rows), max_length, window))
+    elif not kept and not harms:
+        stops.append(f"'split' must leave rows to train (got {len(rows)}, of which {len(long)} are too long).")
+    if len(duplicates) > DUPLICATES * len(kept) and "duplicates" not in allow:
+        stops.append(
+            f"training data: {name_rows(duplicates)}: prompt and answer of an earlier row again, {len(duplicates):,} of "
+            f"{len(kept):,} rows; take the copies out, or set allow: [duplicates]."
+        )
+    if stops:
+        raise UserError("\n".join(stops))
+    lengths_kept = [len(row.input_ids) for row in kept]
+    bos = tokenizer.bos_token_id
+    return kept, Audit(
+        rows=len(kept),
+        answers=sum(len(turns) for _, _, turns in fit),
+        tokens=sum(lengths_kept),
+        trained_tokens=sum(label != IGNORED for row in kept for label in row.labels),
+        bos=int(bos is not None and all(row.input_ids[0] == bos for row in kept)),
+        shortest=min(lengths_kept),
+        median=float(median(lengths_kept)),
+        mean=fmean(lengths_kept),
+        longest=max(lengths_kept),
+        padding_share=_padding_share(lengths_kept, batch_size),
+        dropped=tuple(number for number, _ in long),
+        duplicates=tuple(duplicates),
+        contradictions=tuple(contradictions),
+        special=tuple(spelt),
+    )
 
 
 def _labels(ids: Sequence[int], turns: Sequence[rendering.Turn]) -> tuple[int, ...]:
@@ -128,14 +178,19 @@ def _labels(ids: Sequence[int], turns: Sequence[rendering.Turn]) -> tuple[int, .
     return tuple(labels)
 
 
-def _refuse_harm(tokenizer: Any, tokenised: Sequence[Tokenised], harms: Harms) -> None:
-    """Raise UserError, one line a kind of harm, if any row would teach the wrong tokens; `harms` were found before."""
+def _find_harm(tokenizer: Any, tokenised: Sequence[Tokenised], harms: Harms, allow: Collection[str]) -> list[int]:
+    """Adds to `harms` the rows that would teach the wrong tokens; returns those that spell a special token and may."""
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    spelt: list[int] = []
 
     def found(harm: str, row: TrainingRow) -> None:
-        rows = harms.setdefault(harm, [])
-        if row.row not in rows[-1:]:  # a conversation may hold one harm in several turns
-            rows.append(row.row)
+        _note(harms.setdefault(harm, []), row)
+
+    def found_token(token: str, row: TrainingRow) -> None:
+        if "special_tokens" in allow:
+            _note(spelt, row)
+        else:
+            found(f"the answer itself holds {token}; take it out of the data, or set allow: [special_tokens]", row)
 
     for row, ids, turns in tokenised:
         if not row.answer.strip():
@@ -150,15 +205,42 @@ def _refuse_harm(tokenizer: Any, tokenised: Sequence[Tokenised], harms: Harms) -
             if ids[end] != eos:
                 found(f"{tokenizer.eos_token} does not end the answer; let the chat template end the turn with it", row)
             elif eos in answer:
-                found(f"the answer itself holds {tokenizer.eos_token}; take it out of the data", row)
+                found_token(tokenizer.eos_token, row)
             if bos is not None and bos != eos and bos in answer:
-                found(f"the answer itself holds {tokenizer.bos_token}; take it out of the data", row)
-    if harms:
-        raise UserError("\n".join(f"training data: {name_rows(numbers)}: {harm}." for harm, numbers in harms.items()))
+                found_token(tokenizer.bos_token, row)
+    return spelt
 
 
-def _refuse_long(long: Sequence[tuple[int, int]], rows: int, max_length: int, window: int | None) -> None:
-    """Raise UserError with each row that is too long, for the recipe or for the model itself."""
+def _note(rows: list[int], row: TrainingRow) -> None:
+    """A row once, for a conversation may hold one harm in several turns."""
+    if row.row not in rows[-1:]:
+        rows.append(row.row)
+
+
+def _repeated(kept: Sequence[TokenRow]) -> tuple[list[int], list[int]]:
+    """Numbers of rows that repeat an earlier one, and of those that repeat an earlier prompt with another answer."""
+    seen: set[tuple[tuple[int, ...], tuple[int, ...]]] = set()
+    prompts: set[tuple[int, ...]] = set()
+    duplicates, contradictions = [], []
+    for row in kept:
+        content = (row.input_ids, row.labels)
+        prompt = tuple(i for i, label in zip(row.input_ids, row.labels, strict=True) if label == IGNORED)
+        if content in seen:
+            duplicates.append(row.row)
+        elif prompt in prompts:
+            contradictions.append(row.row)
+        seen.add(content)
+        prompts.add(prompt)
+    return duplicates, contradictions
+
+
+def _padding_share(lengths: Sequence[int], batch_size: int) -> float:
+    batches = [lengths[start : start + batch_size] for start in range(0, len(lengths), batch_size)]
+    return 1 - sum(lengths) / sum(max(batch) * len(batch) for batch in batches)
+
+
+def _too_long(long: Sequence[tuple[int, int]], rows: int, max_length: int, window: int | None) -> str:
+    """The line on rows that are too long, for the recipe or for the model itself, each with its length."""
     listed = ", ".join(f"{number} ({length:,})" for number, length in long[:12])
     more = f" and {len(long) - 12:,} more" if len(long) > 12 else ""
     longest = max(length for _, length in long)
@@ -166,40 +248,11 @@ def _refuse_long(long: Sequence[tuple[int, int]], rows: int, max_length: int, wi
         f"truncation: drop to leave {len(long):,} of {rows:,} rows out; a cut row would lose the end of its answer"
     )
     if window is not None and longest > window:
-        raise UserError(
+        return (
             f"training rows must fit the base model's window of {window:,} tokens (longer, with tokens in brackets: "
             f"row {listed}{more}). Shorten them, or set {way_out}."
         )
-    raise UserError(
+    return (
         f"'max_length' must be at least the longest training row (got {max_length:,}; longer, with tokens in brackets: "
         f"row {listed}{more}). Set max_length to {longest:,}, or {way_out}."
-    )
-
-
-def _count(
-    kept: Sequence[TokenRow], answers: int, *, dropped: Sequence[int], bos: int | None, batch_size: int
-) -> Audit:
-    lengths = [len(row.input_ids) for row in kept]
-    batches = [lengths[start : start + batch_size] for start in range(0, len(lengths), batch_size)]
-    padded = sum(max(batch) * len(batch) for batch in batches)
-    seen: set[tuple[tuple[int, ...], tuple[int, ...]]] = set()
-    duplicates = []
-    for row in kept:
-        content = (row.input_ids, row.labels)
-        if content in seen:
-            duplicates.append(row.row)
-        seen.add(content)
-    return Audit(
-        rows=len(kept),
-        answers=answers,
-        tokens=sum(lengths),
-        trained_tokens=sum(label != IGNORED for row in kept for label in row.labels),
-        bos=int(bos is not None and all(row.input_ids[0] == bos for row in kept)),
-        shortest=min(lengths),
-        median=float(median(lengths)),
-        mean=fmean(lengths),
-        longest=max(lengths),
-        padding_share=1 - sum(lengths) / padded,
-        dropped=tuple(dropped),
-        duplicates=tuple(duplicates),
     )

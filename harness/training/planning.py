@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
@@ -57,16 +58,23 @@ def count_parameters(config: PreTrainedConfig, spec: TrainSpec) -> tuple[int, in
     Raises:
         UserError: the method or its target modules do not fit this architecture.
     """
+    counts = [(parameter.numel(), parameter.requires_grad) for parameter in meta_model(config, spec).parameters()]
+    return sum(count for count, trained in counts if trained), sum(count for count, _ in counts)
+
+
+def meta_model(config: PreTrainedConfig, spec: TrainSpec) -> Any:
+    """The model as it is trained, shapes without weights; what is trained has `requires_grad`.
+
+    Raises:
+        UserError: the method or its target modules do not fit this architecture.
+    """
     with quiet(), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
         if spec.method == "lora":
-            model = attach_lora(
-                model, lora_config(spec.model_copy(update={"init": "default"}))
-            )  # no weights to look at
-        else:
-            choose_weights(model, spec)
-    counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
-    return sum(count for count, trained in counts if trained), sum(count for count, _ in counts)
+            plain = spec.model_copy(update={"init": "default"})  # others look at weights, and there are none
+            return attach_lora(model, lora_config(plain))
+        choose_weights(model, spec)
+    return model
 
 
 def resolve_compute_dtype(asked: str) -> str:

@@ -23,11 +23,11 @@ TRAINER_VERSION = 2
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
 UNKEYED = (
-    "base", "split", "teacher", "keep", "keep_share", "seed", "save_steps", "logging_steps", "tensorboard",
+    "base", "split", "teacher", "keep", "keep_share", "allow", "seed", "save_steps", "logging_steps", "tensorboard",
     "evaluate_every", *EVALUATION,
 )  # fmt: skip
-"""Fields of TrainSpec that name things, choose the rows, pace the bookkeeping or only look; base, rows, seed and what selects
-a checkpoint enter the key by their content."""
+"""Fields of TrainSpec that name things, choose the rows or let them pass, pace the bookkeeping or only look; base, rows, seed
+and what selects a checkpoint enter the key by their content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,3 +152,8 @@ def name_rows(rows: Sequence[int], limit: int = 12) -> str:
     if len(rows) > limit:
         return f"rows {', '.join(map(str, rows[:limit]))} and {len(rows) - limit:,} more"
     return f"rows {', '.join(map(str, rows[:-1]))} and {rows[-1]}"
+
+
+def gibibytes(size: int) -> str:
+    """A size in memory: `57.3 GiB`, `22 MiB`."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**29 else f"{size / 2**20:.{0 if size >= 2**23 else 1}f} MiB"

@@ -22,6 +22,7 @@ from harness.suite.grammar import TrainSpec, TransformersModel
 from harness.training.audit import audit_rows
 from harness.training.checkpoints import find_training, publish_adapter, training_lock
 from harness.training.events import EventLog, require_tensorboard
+from harness.training.forecast import refuse_hopeless
 from harness.training.loop import Notice, stopped_clearly
 from harness.training.planning import plan_training, refuse_unusable, window_of
 from harness.training.recipe import library_versions, recipe_of, training_key, training_rows
@@ -86,13 +87,14 @@ def train(
             tell(f"{candidate}: the adapter {key[:12]} is incomplete or was changed; it is trained again.")
         limits: dict[str, Any] = {
             "max_length": spec.max_length, "window": window_of(folder), "truncation": spec.truncation,
-            "batch_size": spec.batch_size,
+            "batch_size": spec.batch_size, "allow": spec.allow,
         }  # fmt: skip
         token_rows, audit = audit_rows(bare.tokenizer, rows, **limits)
         checked, checks = (
             audit_rows(bare.tokenizer, validation.rows, **limits) if validation is not None else ([], None)
         )
         plan = plan_training(spec, folder=folder, rows=audit.rows, tokens=audit.tokens)
+        refuse_hopeless(spec, base=base, folder=folder)
         with training_lock(partial), stopped_clearly(candidate, spec):
             ledger, ran = fit(
                 spec,

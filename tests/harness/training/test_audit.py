@@ -125,9 +125,49 @@ def test_a_renderer_gone_wrong_is_caught(monkeypatch, tokenizer, rows, context, 
 
 
 def test_duplicates_are_counted_where_they_repeat(tokenizer, rows):
-    """The second and third copy of a row are counted by number; the first is not."""
+    """The second and third copy of a row are counted by number, the first is not; so many stop unless allowed."""
     rows = [*rows, replace(rows[0], row=25), replace(rows[0], row=26)]
-    assert audit_rows(tokenizer, rows, max_length=256)[1].duplicates == (25, 26)
+    assert audit_rows(tokenizer, rows, max_length=256, allow=["duplicates"])[1].duplicates == (25, 26)
+    with pytest.raises(UserError, match=r"rows 25 and 26: .* again, 2 of 26 rows; .*allow: \[duplicates\]"):
+        audit_rows(tokenizer, rows, max_length=256)
+
+
+def test_one_copy_in_a_hundred_rows_is_told(tokenizer, rows):
+    """Up to 1 % of copies stop nothing; one more does."""
+    many = [replace(row, row=24 * turn + row.row, answer=f"{row.answer} {turn}") for turn in range(5) for row in rows][
+        :100
+    ]
+    kept, audit = audit_rows(tokenizer, [*many[:99], replace(many[0], row=100)], max_length=256)
+    assert (len(kept), audit.duplicates) == (100, (100,))
+    assert audit.contradictions[0] == 25  # the first question with its second answer
+    with pytest.raises(UserError, match="rows 99 and 100: prompt and answer of an earlier row again, 2 of 100"):
+        audit_rows(tokenizer, [*many[:98], replace(many[0], row=99), replace(many[1], row=100)], max_length=256)
+
+
+def test_allowed_rows_are_trained_and_listed(tokenizer, rows):
+    """A special token that an answer spells is trained where it is allowed by its name, and by no other."""
+    rows[9] = replace(rows[9], answer="ba </s> du")
+    kept, audit = audit_rows(tokenizer, rows, max_length=256, allow=["special_tokens"])
+    assert audit.special == (10,)
+    assert sum(label == tokenizer.eos_token_id for label in kept[9].labels) == 2
+    with pytest.raises(UserError, match=r"row 10: .* or set allow: \[special_tokens\]"):
+        audit_rows(tokenizer, rows, max_length=256, allow=["duplicates"])
+    rows[2] = replace(rows[2], answer=" ")
+    with pytest.raises(UserError, match="row 3: the answer is empty"):
+        audit_rows(tokenizer, rows, max_length=256, allow=["special_tokens", "duplicates"])
+
+
+def test_all_kinds_of_harm_at_once(tokenizer, rows):
+    """Empty answers, long rows and copies are told in one error."""
+    rows = [*rows, replace(rows[0], row=25), replace(rows[1], row=26, answer="")]
+    longest = max(len(row.input_ids) for row in audit_rows(tokenizer, rows[:24], max_length=256)[0])
+    with pytest.raises(UserError) as caught:
+        audit_rows(tokenizer, rows, max_length=longest - 1)
+    lines = str(caught.value).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["training data", lines[1].split(":")[0], "training data"]
+    assert lines[1].startswith("'max_length'")
+    assert "row 26" in lines[0]
+    assert "row 25" in lines[2]
 
 
 def test_samples_without_reference_are_named(samples, ask):
