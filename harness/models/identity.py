@@ -105,6 +105,19 @@ def base_fingerprint(folder: Path, *, chat_template: Path | None = None) -> str:
     return fingerprint([files, file_sha256(chat_template) if chat_template else None])
 
 
+def template_sha(folder: Path, chat_template: Path | None = None) -> str:
+    """Hash of a model's chat template: the file that replaces it, else its own; `plain` where it has none.
+
+    Raises ModelError where a file cannot be read.
+    """
+    own = folder / "chat_template.jinja"
+    if chat_template is not None or own.is_file():
+        return file_sha256(chat_template or own)
+    config = folder / "tokenizer_config.json"
+    template = _read_json(config).get("chat_template") if config.is_file() else None
+    return "plain" if template is None else fingerprint(template)
+
+
 def adapter_config(folder: Path) -> dict[str, Any]:
     """An adapter's adapter_config.json. Raises ModelError where the adapter is missing, incomplete or unreadable."""
     if not folder.is_dir():
@@ -142,8 +155,10 @@ def model_key(base_sha: str, adapter: Path | None, *, dtype: str, quantization: 
     return fingerprint([base_sha, adapter_key(adapter) if adapter else None, dtype, quantization])
 
 
-def require_base(adapter: Path, base: str, base_sha: str) -> None:
-    """Refuses an adapter that is known to be of another base.
+def require_base(adapter: Path, base: str, base_sha: str, *, template: str | None = None) -> None:
+    """Refuses an adapter that is known to be of another base, or to have been trained with another chat template.
+
+    `template` is the hash of the base's (`template_sha`), for the message.
 
     Known is what its manifest.json records, which muster's trainer writes, or what an embedded base it names holds. An
     adapter made elsewhere says neither, and passes.
@@ -152,6 +167,12 @@ def require_base(adapter: Path, base: str, base_sha: str) -> None:
     """
     trained_on = _recorded_base(adapter)
     if trained_on is not None and trained_on != base_sha:
+        learnt = _recorded_template(adapter)
+        if template is not None and learnt is not None and learnt != template:
+            raise ModelError(
+                f"adapter '{adapter.name}' was trained with another chat template than {base!r} has (template "
+                f"{learnt[:12]}, got {template[:12]}). Give it that 'chat_template', or train it again."
+            )
         raise ModelError(
             f"adapter '{adapter.name}' was trained on another base than {base!r} (base {trained_on[:12]}, "
             f"got {base_sha[:12]}). Train it again on this base."
@@ -168,6 +189,15 @@ def _recorded_base(adapter: Path) -> str | None:
         return str(recorded)
     name = str(adapter_config(adapter).get("base_model_name_or_path") or "")
     return base_fingerprint(embedded.resolve(name)) if name.startswith(embedded.PREFIX) else None
+
+
+def _recorded_template(adapter: Path) -> str | None:
+    """The hash of the chat template that an adapter was trained with, where its manifest records one."""
+    manifest = adapter / "manifest.json"
+    training = _read_json(manifest).get("training") if manifest.is_file() else None
+    record = training.get("record") if isinstance(training, dict) else None
+    recorded = record.get("chat_template") if isinstance(record, dict) else None
+    return None if recorded is None else str(recorded)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -166,7 +166,7 @@ class ModelRoom:
             )
         base = identity.base_fingerprint(folder, chat_template=template)
         if adapter is not None:
-            identity.require_base(adapter, spec.path, base)
+            identity.require_base(adapter, spec.path, base, template=identity.template_sha(folder, template))
         if adapter is not None and identity.is_model(adapter):
             folder, base, adapter = adapter, identity.base_fingerprint(adapter, chat_template=template), None
         key = identity.model_key(base, adapter, dtype=spec.dtype, quantization=spec.quantization)

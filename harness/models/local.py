@@ -178,7 +178,8 @@ class LocalModel:
         config = identity.adapter_config(adapter)
         if config.get("peft_type") != "LORA":
             raise ModelError(f"adapter '{adapter.name}' must be of type LORA (got {config.get('peft_type')!r}).")
-        identity.require_base(adapter, self.name, self.fingerprint)
+        template = identity.template_sha(self.folder, self._chat_template)
+        identity.require_base(adapter, self.name, self.fingerprint, template=template)
 
     # ---------------------------------------------------------------------------------------------------- adapters
 

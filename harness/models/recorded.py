@@ -123,8 +123,14 @@ def _match_inputs(rows: Rows, by_input: Mapping[str, Completion], samples: Seque
         by_words[words] = name
     mistakes.raise_any()
     found: dict[str, str] = {}
+    talks: dict[str, Sample] = {}
     for sample in samples:
         name = sample.input if sample.input in by_input else by_words.get(" ".join(sample.input.split()), "")
         if name:
+            if talks.setdefault(name, sample).messages != sample.messages:
+                mistakes.add(
+                    f"{rows.name}: {name[:60]!r} is the last turn of several conversations. Give each line an 'id'."
+                )
             found[sample.id] = name
+    mistakes.raise_any()
     return found

@@ -15,7 +15,7 @@ from functools import partial as partial_of
 from pathlib import Path
 from typing import Any
 
-from harness.models.identity import MODEL_FILES, find_folder
+from harness.models.identity import MODEL_FILES, find_folder, template_sha
 from harness.models.local import LocalModel
 from harness.records import Progress, Prompt, Sample, Training
 from harness.suite.grammar import TrainSpec, TransformersModel
@@ -128,6 +128,7 @@ def train(
                     **(record or {}),
                     "recipe": recipe_of(spec, seed),
                     "audit": audit.as_record(),
+                    "chat_template": template_sha(folder, template),
                     **({"validation_audit": checks.as_record()} if checks is not None else {}),
                     **ran,
                     "versions": library_versions(spec),

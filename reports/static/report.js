@@ -471,7 +471,7 @@
         make("span", { class: "tools" }, toggle),
       ),
       ...[
-        s.turns.length ? field("Conversation", s.turns.map(([role, text]) => `${role}: ${text}`), "asked") : field("Input", [s.input], "asked"),
+        ...(s.turns.length ? s.turns : [["Input", s.input]]).map(([name, text], n, all) => field(name, [text], n === all.length - 1 ? "asked" : "")),
         make("div", { class: "pair" }, field(s.references.length > 1 ? "References (any one will do)" : "Reference", s.references), field("Context", s.contexts)),
         diffing ? make("p", { class: "small muted" }, make("del", {}, "struck out"), ` only in ${candidates[baseline]}, `, make("ins", {}, "underlined"), " only in this answer") : null,
         make("div", { class: "answers" }, candidates.map((_, c) => answer(s, i, c))),

@@ -2,14 +2,15 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
 from harness.errors import ModelError, UserError
-from harness.records import Case, Completion, Failure, ReplyToken
+from harness.records import Case, Completion, Failure, Message, ReplyToken
 from harness.suite.grammar import GEvalSpec
 from judges import JudgeBuilder
-from judges.forms import fill
+from judges.forms import fill, prompt_text
 from judges.geval import Criterion, GEvalJudge, build_geval, write_steps
 from judges.graders import Endpoint, EndpointGrader, ExactGrader
 from judges.grades import read_score, read_token
@@ -105,6 +106,32 @@ class TestExact:
         scorer = Scorer({str(s): 0.2 for s in range(1, 6)})
         assert len(judge_of(ExactGrader(scorer, (1, 5))).judge([CASE, CASE, CASE])) == 3
         assert scorer.calls[0][0] == 1
+
+
+def test_the_form_shows_a_whole_conversation():
+    """Where the input is the last turn of a talk, all turns stand in its place; a single input is shown as ever."""
+    turns = (
+        Message(role="system", content="be kind"), Message(role="user", content="it {hurts}"),
+        Message(role="assistant", content="where?"), Message(role="user", content="my back"),
+    )  # fmt: skip
+    seen = []
+
+    class Reader(Scorer):
+        def log_likelihoods(self, prompts, choices):
+            seen.extend(turns[0].content for turns in prompts)
+            return super().log_likelihoods(prompts, choices)
+
+    reader = Reader({str(score): 0.2 for score in range(1, 6)})
+    criteria = [Criterion(text="Kind.", steps=("Look.",))]
+    judge = GEvalJudge("kind", ExactGrader(reader, (1, 5)), criteria=criteria, scale=(1, 5))
+    single = Case(id="1", answer="rest", input="my back")
+    judge.judge([single, replace(single, messages=turns)])
+    asked = {"criteria": "Kind.", "steps": "1. Look.", "answer": "rest", "low": "1", "high": "5", "input": "my back"}
+    assert seen[0] == fill(prompt_text("geval_form.txt"), asked)
+    talk = "[system]\nbe kind\n\n[user]\nit {hurts}\n\n[assistant]\nwhere?\n\n[user]\nmy back\n[End of conversation]"
+    assert seen[1] == seen[0].replace(
+        "my back", f"the last turn of this conversation, with all that came before it.\n\n{talk}"
+    )
 
 
 def bigram_model(folder, following, *, merge_ten):

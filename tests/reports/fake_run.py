@@ -198,6 +198,9 @@ def _sample(i: int, rng: random.Random, hostile: str | None) -> Sample:
         references=(hostile,),
         contexts=(hostile,),
         slices={"condition": hostile, hostile: "x"},
+        messages=tuple(
+            Message(role=role, content=f"{hostile} {i}") for role in (("user", "assistant", "user") if i % 2 else ())
+        ),
     )
 
 

@@ -20,6 +20,7 @@ from harness.deciding.comparison import leaderboard
 from harness.deciding.gate import worst_exit_status
 from harness.deciding.scores import Scores
 from harness.errors import NothingEvaluatedError, UserError
+from harness.records import Message
 from harness.store import Home, Store
 from harness.store.calibrations import write_calibration
 from reports.queries import load_report
@@ -324,6 +325,20 @@ def test_long_texts_are_cut_and_counted(tmp_path):
     sample = next(s for s in unpack(page.get_element_by_id("chunk-0")) if s["id"] == long.id)
     assert sample["input"].endswith(f"[… cut here: {5 * MAX_TEXT:,} characters in all]")
     assert f"1 texts longer than {MAX_TEXT:,} characters are cut" in text(page)
+
+
+def test_a_conversation_is_shown_turn_by_turn(tmp_path):
+    """A sample's turns stand on the page with who said them, in order, in the browser's data and without JavaScript."""
+    fake = fake_run(3)
+    said = [("system", "be kind"), ("user", "it hurts"), ("assistant", "where?"), ("user", "my back")]
+    turns = tuple(Message(role=role, content=content) for role, content in said)
+    talk = replace(fake.samples[0], input="my back", messages=turns)
+    page = write(tmp_path, replace(fake, samples=(talk, *fake.samples[1:])))
+    sample = next(s for s in unpack(page.get_element_by_id("chunk-0")) if s["id"] == talk.id)
+    assert sample["turns"] == [list(turn) for turn in said]
+    (shown,) = [a for a in page.xpath("//article") if text(a).startswith(talk.id)]
+    fields = [(text(f.xpath("h4")[0]), text(f.xpath("p")[0])) for f in shown.xpath("div[contains(@class,'field')]")]
+    assert fields[: len(said)] == said
 
 
 def test_snippets_are_one_short_line():

@@ -6,8 +6,9 @@ import re
 import pytest
 import typer
 
-from harness.cli.score import build_judge, judge_spec, score
-from harness.errors import UserError
+from harness.cli.score import build_judge, judge_spec, read_cases, score
+from harness.data.sources import Row, Rows
+from harness.errors import DataError, UserError
 
 
 def scored(tmp_path, lines, judge="token_f1", **options):
@@ -40,6 +41,21 @@ def test_lines_come_out_in_order_with_the_ids_they_had(tmp_path):
         None,
     ]
     assert {line["metric"] for line in lines} == {"token_f1"}
+
+
+def test_a_line_may_hold_a_conversation():
+    """Messages that end with the user make input and conversation of a case; wrong ones are named with their line."""
+    turns = [("user", "hi"), ("assistant", "hello"), ("user", "why?")]
+    messages = [{"role": role, "content": text} for role, text in turns]
+    lines = ({"answer": "so", "messages": messages}, {"answer": "so", "messages": messages[2:]})
+    rows = Rows(name="in.jsonl", columns=("messages",), rows=tuple(Row(n, n, row) for n, row in enumerate(lines, 1)))
+    _, (talk, single) = read_cases(rows)
+    assert (talk.input, [turn.content for turn in talk.messages]) == ("why?", ["hi", "hello", "why?"])
+    assert (single.input, single.messages) == ("why?", ())
+    assert talk.sha != single.sha
+    ends_wrongly = Rows(name="in.jsonl", columns=("messages",), rows=(Row(1, 1, {"messages": messages[:2]}),))
+    with pytest.raises(DataError, match=r"in\.jsonl:1: column 'messages' must end with the user"):
+        read_cases(ends_wrongly)
 
 
 def test_options_are_set_on_the_command_line(tmp_path):

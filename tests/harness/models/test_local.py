@@ -16,7 +16,7 @@ from harness.models.load import ModelRoom
 from harness.models.local import LocalModel
 from harness.records import ChoiceScorer, GenerationSettings, Generator, LikelihoodScorer, Message, Prompt
 from harness.suite.grammar import TransformersModel
-from tests.harness.models.tiny import LLAMA2, WORDS, make_adapter, make_model
+from tests.harness.models.tiny import LLAMA2, WORDS, make_adapter, make_model, make_tokenizer
 
 GREEDY = GenerationSettings(max_new_tokens=16)
 
@@ -192,6 +192,42 @@ def test_adapter_of_another_base_is_refused(tiny_base, tmp_path):
     local.generator(tmp_path / "right")
     with pytest.raises(ModelError, match="trained on another base"):
         local.generator(tmp_path / "wrong")
+
+
+def test_an_adapter_is_refused_under_another_chat_template(tmp_path):
+    """The template that a training recorded is the one to ask its adapter with; the message says that it differs."""
+    make_model(tmp_path / "base")
+    (tmp_path / "own.jinja").write_text("{{ messages[0]['content'] }}")
+    own = tmp_path / "own.jinja"
+    base_sha = identity.base_fingerprint(tmp_path / "base", chat_template=own)
+    make_adapter(tmp_path / "adapter", tmp_path / "base", base_sha=base_sha)
+    manifest = tmp_path / "adapter" / "manifest.json"
+    record = {"chat_template": identity.template_sha(tmp_path / "base", own)}
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "training": {"record": record}}))
+    room = ModelRoom(tmp_path, device="cpu")
+    spec = TransformersModel(kind="transformers", path="base", adapter="adapter", chat_template="own.jinja")
+    room.generator(spec)
+    for load in (
+        lambda: room.generator(spec.model_copy(update={"chat_template": None})),
+        lambda: LocalModel(tmp_path / "base", device="cpu").generator(tmp_path / "adapter"),
+    ):
+        with pytest.raises(
+            ModelError, match=r"was trained with another chat template than .* Give it that 'chat_template'"
+        ):
+            load()
+
+
+def test_the_hash_of_a_chat_template_follows_its_text(tmp_path):
+    """A replaced template, the model's own and none have different hashes; the same text has one."""
+    make_tokenizer(tmp_path / "a")
+    make_tokenizer(tmp_path / "b", template=None)
+    (tmp_path / "own.jinja").write_text("{{ messages[0]['content'] }}")
+    own, plain = identity.template_sha(tmp_path / "a"), identity.template_sha(tmp_path / "b")
+    assert plain == "plain"
+    assert len({own, plain, identity.template_sha(tmp_path / "a", tmp_path / "own.jinja")}) == 3
+    assert identity.template_sha(tmp_path / "b", tmp_path / "own.jinja") == identity.template_sha(
+        tmp_path / "a", tmp_path / "own.jinja"
+    )
 
 
 def test_trap_16_an_adapter_is_refused_on_another_base_wherever_it_is_loaded(tiny_base, tmp_path):

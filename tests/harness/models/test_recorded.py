@@ -6,7 +6,7 @@ import pytest
 
 from harness.errors import DataError
 from harness.models.recorded import load_recorded
-from harness.records import GenerationSettings, Prompt, Sample
+from harness.records import GenerationSettings, Message, Prompt, Sample
 
 SAMPLES = [Sample(id=f"s{i}", split="test", input=f"question  {i}\nplease") for i in range(3)]
 SETTINGS = GenerationSettings()
@@ -48,6 +48,20 @@ def test_by_input_letter_for_letter_then_by_words(tmp_path):
     twin = Sample(id="twin", split="test", input=SAMPLES[1].input)
     found = completions(load_recorded(write(tmp_path, lines), [*SAMPLES, twin]), [*SAMPLES, twin])
     assert [c.text for c in found] == ["spaced", "one", None, "one"]
+
+
+def test_inputs_cannot_tell_conversations_apart_that_end_alike(tmp_path):
+    """A last turn that two different conversations share names neither: the file needs ids."""
+
+    def talk(name, *texts):
+        turns = [Message(role=("user", "assistant")[n % 2], content=text) for n, text in enumerate(texts)]
+        return Sample(id=name, split="test", input=texts[-1], messages=tuple(turns))
+
+    talks = [talk("a", "hi", "hello", "thanks"), talk("b", "help", "with what?", "thanks")]
+    lines = [{"input": "thanks", "answer": "welcome"}]
+    with pytest.raises(DataError, match=r"'thanks' is the last turn of several conversations\. Give each line an 'id'"):
+        load_recorded(write(tmp_path, lines), talks)
+    assert load_recorded(write(tmp_path, lines), [talks[0], talks[0]]).completions["a"].text == "welcome"
 
 
 def test_ids_win_over_inputs(tmp_path):

@@ -1,10 +1,11 @@
 """The runner on a scripted candidate and judge: order, reuse, resumption, and failures that stay failures."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
-from harness.records import Answer, Case, Completion, Failure, Judgement, Metric, Prompt, Sample, fingerprint
+from harness.records import Answer, Case, Completion, Failure, Judgement, Message, Metric, Prompt, Sample, fingerprint
 from harness.running import runner
 from harness.store import Spool
 
@@ -205,3 +206,20 @@ def test_a_pairwise_judge_sees_the_opponents_answers(tmp_path):
     again, pairs = judged([answer("other", s, f"theirs {s.id}") for s in samples])
     assert pairs == [("ours s2", ("theirs s2",))]
     assert [j.evidence["opponents"] for j in again] == [["other"]] * 3
+
+
+def test_a_judge_sees_the_conversation_that_was_answered():
+    """The input is the user's last turn and the turns stand beside it; where it is the only turn, nothing does, so the
+    case is that of a single question."""
+    turns = tuple(Message(role=role, content=text) for role, text in (("user", "a"), ("assistant", "b"), ("user", "c")))
+    talk = Sample(id="s", split="test", input="c", references=("r",), messages=turns)
+    answer = Answer(
+        key="k", candidate="x", sample_id="s", prompt_sha="p", completion=Completion(text="t", finish_reason="stop")
+    )
+    case = runner.case_of(talk, answer)
+    assert (case.input, case.messages) == ("c", turns)
+    opening, single = replace(talk, messages=turns[2:]), replace(talk, messages=())
+    assert runner.case_of(opening, answer) == runner.case_of(single, answer) != case
+    assert runner.case_of(single, answer).sha != case.sha
+    other = replace(talk, messages=(replace(turns[0], content="A"), *turns[1:]))
+    assert runner.case_of(other, answer).sha != case.sha
