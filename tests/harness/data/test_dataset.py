@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from harness.data import find_overlaps, load_dataset
@@ -283,6 +286,28 @@ def test_left_out_calls_of_tools_are_told_in_one_line(tmp_path):
     (notice,) = dataset.notices
     assert notice.endswith("calls of tools and what they returned are left out (6 messages of 3 conversations).")
     assert load_dataset(stand(tmp_path, talks(20), fields={"messages": "talk"})).notices == ()
+
+
+def test_a_conversation_is_the_same_in_every_format(tmp_path):
+    """JSON lines, a CSV whose cell is JSON text, and Parquet, where each message has the keys of all, give equal samples."""
+    rows = talks(12)
+    rows[0]["talk"][1:1] = [
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
+        {"role": "tool", "content": "42", "tool_call_id": "1"},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "data.parquet")
+    with (tmp_path / "data.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([["talk"], *([json.dumps(row["talk"])] for row in rows)])
+    load = {name: load_dataset(stand(tmp_path, name=name, fields={"messages": "talk"}, **given)) for name, given in (
+        ("data.jsonl", {"rows": rows}), ("data.csv", {}), ("data.parquet", {}))}  # fmt: skip
+    first, *others = [
+        [(s.id, s.input, s.references, s.messages) for split in dataset.splits.values() for s in split]
+        for dataset in load.values()
+    ]
+    assert len(first) == 12
+    assert all(other == first for other in others)
+    assert all("(2 messages of 1 conversations)" in dataset.notices[0] for dataset in load.values())
 
 
 def test_one_id_for_two_conversations_that_end_alike_is_refused(tmp_path):
