@@ -60,7 +60,7 @@ def model_card(store: Store, run: Run, candidate: str, export: Export) -> str:
         _metadata(export, run),
         f"# {escaped(candidate)} of suite {escaped(run.suite)}\n",
         _what(export, training, candidate, run),
-        _asking(export, suite),
+        _asking(export, suite, candidate),
         _training(training, run) if training is not None else "",
         _data(run),
         _results(scores, run, candidate, verdict),
@@ -100,7 +100,7 @@ def _what(export: Export, training: Training | None, candidate: str, run: Run) -
     )
 
 
-def _asking(export: Export, suite: Mapping[str, Any]) -> str:
+def _asking(export: Export, suite: Mapping[str, Any], candidate: str) -> str:
     form = (
         "The tokenizer's chat template was used."
         if export.has_template
@@ -114,6 +114,9 @@ def _asking(export: Export, suite: Mapping[str, Any]) -> str:
     ]
     if suite.get("system"):
         lines += ["\nThe system turn:\n", _fence(str(suite["system"]))]
+    prompting = suite.get("candidates", {}).get(candidate, {}).get("prompting", {})
+    if prompting.get("kind", "zero_shot") != "zero_shot":
+        lines.append(f"\nAround it stood what {escaped(json.dumps(prompting))} adds; the model alone does not add it.")
     drawn = export.settings.temperature > 0
     how = f"temperature {export.settings.temperature:g}, top_p {export.settings.top_p:g}" if drawn else "greedy"
     lines.append(
