@@ -153,7 +153,7 @@ def rejudge(
     Only texts that differ are judged. Judges that ask an endpoint, a language model or the candidate are left out.
     """
     from harness.errors import ModelError, UserError
-    from harness.records import Inquirer
+    from harness.records import Inquirer, Needs
     from harness.running.runner import case_of, judged
     from harness.suite.grammar import CustomSpec, GEvalSpec, PairwiseSpec
     from judges import JudgeBuilder
@@ -171,7 +171,7 @@ def rejudge(
         except (ModelError, UserError) as error:
             unasked[name] = str(error).rstrip(".")
             continue
-        if isinstance(judge, Inquirer):
+        if isinstance(judge, Inquirer) and any(judge.needs(samples[a.sample_id]) != Needs() for a, *_ in pairs):
             unasked[name] = "it asks the candidate for more than its answer"
             continue
         cases = [
