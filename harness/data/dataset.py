@@ -57,13 +57,15 @@ def load_dataset(loaded: LoadedSuite, *, limit: int | None = None) -> Dataset:
     drawn: list[Drawn] = []
     if any(split.path is None for split in suite.splits.values()):
         main = _main_rows(loaded)
-        drawn = _samples(loaded, main)
+        drawn = _samples(loaded, main, suite.data.fields, ("data", "fields"))
         sources.append(_Source(main.name, main.columns, drawn))
     members = _shared_and_selected(loaded, drawn)
     for name, split in suite.splits.items():
         if split.path is not None:
             rows = read_rows(loaded.resolve(split.path))
-            source = _Source(rows.name, rows.columns, _samples(loaded, rows))
+            place = ("data", "fields") if split.fields is None else ("splits", name, "fields")
+            drawn_here = _samples(loaded, rows, split.fields or suite.data.fields, place)
+            source = _Source(rows.name, rows.columns, drawn_here)
             sources.append(source)
             members[name] = _members(source.drawn, name)
     splits = {name: _limited(members[name], name, split, suite.seed, limit) for name, split in suite.splits.items()}
@@ -101,9 +103,9 @@ def _main_rows(loaded: LoadedSuite) -> Rows:
     return rows
 
 
-def _samples(loaded: LoadedSuite, rows: Rows) -> list[Drawn]:
-    fields = loaded.suite.data.fields
-    _check_columns(loaded, rows, fields)
+def _samples(loaded: LoadedSuite, rows: Rows, fields: Fields, place: tuple[str, ...]) -> list[Drawn]:
+    """The rows of a file as samples; `place` is where the suite says which columns hold what."""
+    _check_columns(loaded, rows, fields, place)
     return build_samples(
         rows,
         input=fields.input,
@@ -120,13 +122,13 @@ def _several(columns: str | list[str] | None) -> list[str]:
     return columns if isinstance(columns, list) else [columns] if columns is not None else []
 
 
-def _check_columns(loaded: LoadedSuite, rows: Rows, fields: Fields) -> None:
+def _check_columns(loaded: LoadedSuite, rows: Rows, fields: Fields, place: tuple[str, ...]) -> None:
     problems: list[Problem] = []
     for field in ("input", "messages", "reference", "id", "context", "cluster", "slices"):
         value = getattr(fields, field)
         for number, column in enumerate(_several(value)):
             if column not in rows.columns:
-                path = ("data", "fields", field, *([number] if isinstance(value, list) else []))
+                path = (*place, field, *([number] if isinstance(value, list) else []))
                 problems.append(_no_column(loaded, path, column, rows.name, rows.columns))
     if problems:
         raise SuiteError(problems)

@@ -1,9 +1,10 @@
-"""Decoding and scoring of token rows with a causal language model, in batches that equal batch size 1.
- What it guarantees, in float32: a row's ids do not depend on the rows beside it. Rows are padded on the left, with
-explicit positions; what all rows of a batch begin with is computed once; keys and values lie in one buffer that a step
-writes into instead of copying it, and a finished row leaves the batch at once. Only temperature and top_p act on the
-logits: what a checkpoint's generation config adds (repetition penalties, sampling) is left out on purpose, since the
-suite declares decoding.
+"""Decoding and scoring of token rows with a language model, in batches that equal batch size 1.
+
+What it guarantees, in float32: a row's ids do not depend on the rows beside it. Rows are padded on the left, with
+explicit positions (of an encoder-decoder model only the encoder's input is padded); what all rows of a batch begin with
+is computed once; keys and values lie in one buffer that a step writes into instead of copying it, and a finished row
+leaves the batch at once. Only temperature and top_p act on the logits: what a checkpoint's generation config adds
+(repetition penalties, sampling) is left out on purpose, since the suite declares decoding.
 
 Knows token ids and tensors; no text, no files, no adapters.
 """
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import DynamicCache, EncoderDecoderCache
 from transformers.cache_utils import DynamicLayer
 
 SHARED_PREFIX = 16
@@ -132,7 +133,7 @@ def continuation_log_likelihoods(
     room = max(longest, *(len(tree.tokens) for part in trees for tree in part))
     state = _prefill(model, rows, room=room)
     first = torch.log_softmax(state.logits.double(), dim=-1)
-    if state.is_plain and model.config.get_text_config().model_type in BRANCHING:
+    if isinstance(state, _State) and state.is_plain and model.config.get_text_config().model_type in BRANCHING:
         found = [_branch(model, state, first, part, stop_ids) for part in trees]
         return [[score for part in found for score in part[row]] for row in range(len(rows))]
     columns = []
@@ -241,7 +242,7 @@ def _branch(
 
 
 def _continue(
-    model: Any, state: _State, first: Tensor, ids: Sequence[list[int]], stop_ids: Sequence[int]
+    model: Any, state: _State | _Encoded, first: Tensor, ids: Sequence[list[int]], stop_ids: Sequence[int]
 ) -> list[float]:
     """One choice for every row; the state is left as it was. Padding on the right is safe here: nothing follows it."""
     width = max(len(row) for row in ids)
@@ -380,8 +381,54 @@ class _State:
         return logits
 
 
-def _prefill(model: Any, rows: Sequence[Sequence[int]], *, room: int) -> _State:
+class _Encoded:
+    """A batch of an encoder-decoder model between two steps: encoded prompts, the decoder's cache, and the last logits.
+
+    Every row's decoder has come equally far, so nothing is padded but the encoder's input, which a mask hides.
+    """
+
+    is_plain = False
+
+    def __init__(self, model: Any, rows: Sequence[Sequence[int]]) -> None:
+        device = model.device
+        width = max(map(len, rows))
+        ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=device)
+        self.mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
+        self.encoded = model.get_encoder()(input_ids=ids, attention_mask=self.mask).last_hidden_state
+        self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        self.feed(model, torch.full((len(rows), 1), model.config.decoder_start_token_id, device=device))
+
+    def keep(self, order: list[int], *, of: int) -> None:
+        """Row i becomes the row that was at order[i]; `of` rows were there."""
+        if len(order) == of:
+            return
+        places = torch.tensor(order, device=self.mask.device)
+        self.cache.batch_select_indices(places)
+        self.mask, self.encoded = self.mask[places], self.encoded[places]
+
+    def feed(self, model: Any, ids: Tensor) -> None:
+        """Appends one token to every row and computes the logits after it."""
+        self.logits = self._forward(model, ids, self.cache)[:, -1]
+
+    def peek(self, model: Any, ids: Tensor) -> Tensor:
+        """The logits after each of `ids` [rows, width], which are not kept."""
+        return self._forward(model, ids, copy.deepcopy(self.cache))
+
+    def _forward(self, model: Any, ids: Tensor, cache: Any) -> Tensor:
+        logits: Tensor = model(
+            encoder_outputs=(self.encoded,),
+            attention_mask=self.mask,
+            decoder_input_ids=ids,
+            past_key_values=cache,
+            use_cache=True,
+        ).logits
+        return logits
+
+
+def _prefill(model: Any, rows: Sequence[Sequence[int]], *, room: int) -> _State | _Encoded:
     """Runs the prompts through the model, what they all begin with only once; `room` further tokens will fit."""
+    if model.config.is_encoder_decoder:
+        return _Encoded(model, rows)
     device = model.device
     cache = DynamicCache(config=model.config)
     plain = all(type(layer) is DynamicLayer for layer in cache.layers)  # no sliding window, no recurrent state

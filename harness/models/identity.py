@@ -140,6 +140,11 @@ def adapter_key(folder: Path) -> str:
     return fingerprint([file_sha256(folder / "adapter_model.safetensors"), config])
 
 
+def is_encoder_decoder(folder: Path) -> bool:
+    """Whether a model has an encoder for the prompt and a decoder for the answer, such as T5."""
+    return bool(_read_json(folder / "config.json").get("is_encoder_decoder"))
+
+
 def is_model(folder: Path) -> bool:
     """Whether a training's folder holds a whole model, and not an adapter."""
     return (folder / "config.json").is_file()

@@ -96,7 +96,7 @@ class LocalModel:
     @cached_property
     def model(self) -> Any:
         """The transformers model, in evaluation mode, on its device, without gradients."""
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
         from transformers.utils import logging
 
         logging.disable_progress_bar()
@@ -104,7 +104,8 @@ class LocalModel:
         if self._quantization is not None:
             options |= {"quantization_config": self._quantized(), "device_map": {"": self.device}}
         try:
-            model = AutoModelForCausalLM.from_pretrained(
+            auto = AutoModelForSeq2SeqLM if self.encodes else AutoModelForCausalLM
+            model = auto.from_pretrained(
                 self.folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, **options
             )
             if self._quantization is None:
@@ -123,10 +124,35 @@ class LocalModel:
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
     @cached_property
+    def encodes(self) -> bool:
+        """Whether an encoder reads the prompt and a decoder says the answer, such as T5."""
+        return identity.is_encoder_decoder(self.folder)
+
+    @cached_property
     def window(self) -> int:
-        """Positions the model was made for: prompt and answer together."""
+        """Positions the model was made for: prompt and answer together; of an encoder-decoder model, each of the two."""
         config = self.model.config.get_text_config()
         return int(getattr(config, "max_position_embeddings", None) or 1 << 30)
+
+    def room(self, prompt: int) -> int:
+        """Tokens that fit the window after a prompt of so many."""
+        if self.encodes:
+            return self.window - 1 if prompt <= self.window else 0
+        return self.window - prompt
+
+    def prompt_tokens(self, messages: Sequence[Message]) -> list[int]:
+        """What the model is fed for a conversation."""
+        render = rendering.encoder_tokens if self.encodes else rendering.prompt_tokens
+        return render(self.tokenizer, messages)
+
+    def answers_tokens(self, messages: Sequence[Message], answers: Sequence[str]) -> tuple[list[int], list[list[int]]]:
+        """What the model is fed for a conversation, and the ids of each answer after it, without what ends a turn."""
+        if self.encodes:
+            ids = rendering.encoder_tokens(self.tokenizer, messages)
+            return ids, [rendering.decoder_tokens(self.tokenizer, answer) for answer in answers]
+        text = rendering.render(self.tokenizer, messages, add_generation_prompt=True)
+        ids = rendering.tokens(self.tokenizer, text)
+        return ids, [rendering.answer_tokens(self.tokenizer, text, ids, answer) for answer in answers]
 
     @cached_property
     def stop_ids(self) -> tuple[int, ...]:
@@ -277,7 +303,7 @@ class LocalGenerator:
         An answer may use what the context window leaves after the prompt, and then ends with `length`.
         """
         local = self.model
-        ids = [rendering.prompt_tokens(local.tokenizer, prompt.messages) for prompt in prompts]
+        ids = [local.prompt_tokens(prompt.messages) for prompt in prompts]
         unfit = [(index, _unfit(len(row), local.window)) for index, row in enumerate(ids)]
         refused = [(index, Completion(text=None, error=failure)) for index, failure in unfit if failure]
         if refused:
@@ -288,7 +314,7 @@ class LocalGenerator:
             rows = [
                 decoding.Row(
                     ids=ids[i],
-                    limit=min(settings.max_new_tokens, local.window - len(ids[i])),
+                    limit=min(settings.max_new_tokens, local.room(len(ids[i]))),
                     seed=_seed(settings.seed, prompts[i]),
                 )
                 for i in batch
@@ -308,10 +334,10 @@ class LocalGenerator:
         rows: list[tuple[list[int], dict[int, list[int]]]] = []
         refused: list[tuple[int, Likelihood | Failure]] = []
         for members in by_prompt.values():
-            text = rendering.render(local.tokenizer, pairs[members[0]][0].messages, add_generation_prompt=True)
-            ids = rendering.tokens(local.tokenizer, text)
-            given = {index: rendering.answer_tokens(local.tokenizer, text, ids, pairs[index][1]) for index in members}
-            unfit = {index: _unfit_text(len(ids), len(answer), local.window) for index, answer in given.items()}
+            ids, texts = local.answers_tokens(pairs[members[0]][0].messages, [pairs[index][1] for index in members])
+            given = dict(zip(members, texts, strict=True))
+            room = local.room(len(ids))
+            unfit = {index: _unfit_text(len(ids), len(answer), room) for index, answer in given.items()}
             refused += [(index, failure) for index, failure in unfit.items() if failure]
             fit = {index: answer for index, answer in given.items() if unfit[index] is None}
             if fit:
@@ -392,15 +418,16 @@ class LocalChoiceScorer:
         rows: dict[int, tuple[list[int], list[list[int]]]] = {}
         known: dict[str, list[list[int]]] = {}
         for index, messages in enumerate(prompts):
+            if local.encodes:
+                rows[index] = local.answers_tokens(messages, choices)
+                continue
             text = rendering.render(local.tokenizer, messages, add_generation_prompt=True)
             ids = rendering.tokens(local.tokenizer, text)
             end = rendering.last_piece(local.tokenizer, text)  # a hundred scores of a thousand forms: a few ends
             if end not in known:
                 known[end] = [rendering.answer_tokens(local.tokenizer, text, ids, choice) for choice in choices]
-            answers = known[end]
-            if len(ids) + max(map(len, answers)) <= local.window:
-                rows[index] = ids, answers
-        fit = list(rows)
+            rows[index] = ids, known[end]
+        fit = [index for index, (ids, given) in rows.items() if max(map(len, given)) <= local.room(len(ids))]
         for places in local.batches([len(rows[index][0]) for index in fit]):
             batch = [fit[place] for place in places]
             with _out_of_memory(local.name), local.using(self.adapter) as model:
@@ -424,15 +451,13 @@ def _unfit(length: int, window: int) -> Failure | None:
     return None
 
 
-def _unfit_text(prompt: int, text: int, window: int) -> Failure | None:
+def _unfit_text(prompt: int, text: int, room: int) -> Failure | None:
     if prompt < 1:
         return Failure(kind="prompt_empty", message="the prompt has no tokens")
     if text < 1:
         return Failure(kind="text_empty", message="the text whose likelihood is asked for has no tokens")
-    if prompt + text > window:
-        message = (
-            f"prompt and text have {prompt + text:,} tokens and the model's context window {window:,}; nothing is cut"
-        )
+    if text > room:
+        message = f"the text has {text:,} tokens, and the model's context window leaves {max(room, 0):,} for it; nothing is cut"
         return Failure(kind="too_long", message=message)
     return None
 

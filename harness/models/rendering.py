@@ -85,6 +85,29 @@ def prompt_tokens(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
     return tokens(tokenizer, render(tokenizer, messages, add_generation_prompt=True))
 
 
+def encoder_tokens(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
+    """What the encoder of an encoder-decoder model is fed: the rendered prompt, as the tokenizer ends a text of its own."""
+    text = render(tokenizer, messages, add_generation_prompt=True).rstrip()
+    ids: list[int] = tokenizer(text)["input_ids"]
+    return ids
+
+
+def decoder_tokens(tokenizer: Any, answer: str) -> list[int]:
+    """The ids an encoder-decoder model is to say, without EOS; white space around the answer is left out."""
+    ids: list[int] = tokenizer(answer.strip(), add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def pair_tokens(tokenizer: Any, prompt_messages: Sequence[Message], answer: str) -> tuple[list[int], list[Turn]]:
+    """A training row of an encoder-decoder model, laid out as `conversation_tokens` does: the encoder's ids, then the
+    decoder's with EOS. Of a conversation the last answer is trained; what was said before it goes to the encoder.
+    """
+    context = encoder_tokens(tokenizer, prompt_messages)
+    said = decoder_tokens(tokenizer, answer)
+    end = len(context) + len(said)
+    return [*context, *said, tokenizer.eos_token_id], [Turn(len(context), end, end)]
+
+
 def answer_tokens(tokenizer: Any, prompt_text: str, prompt_ids: list[int], answer: str) -> list[int]:
     """The ids of an answer after a rendered prompt, without EOS; white space around the answer is left out.
 

@@ -17,9 +17,9 @@ from harness.models import identity
 from harness.records import Training
 from harness.running.plan import Plan, PlannedTraining
 from harness.running.trainings import key_of, prompt_of
-from harness.training.audit import Audit, TokenRow, audit_rows
+from harness.training.audit import Audit, TokenRow, audit_training
 from harness.training.checkpoints import find_training
-from harness.training.recipe import TrainingPlan, TrainingRow, training_rows
+from harness.training.recipe import TrainingPlan, TrainingRow, rows_of
 
 if TYPE_CHECKING:
     from harness.training.forecast import Forecast
@@ -144,10 +144,19 @@ def _audit_once(
     """The audited rows of a training, from `audits` where another training has the same."""
     spec, base = planned.spec, planned.base
     try:
-        rows = tuple(training_rows(planned.samples, prompt_of(plan)))
+        rows = tuple(rows_of(spec, planned.samples, prompt_of(plan)))
     except UserError as error:
         return AuditedRows(harm=tuple(str(error).splitlines()))
-    key = (rows, folder, base.chat_template, spec.max_length, spec.truncation, spec.batch_size, *spec.allow)
+    key = (
+        spec.objective,
+        rows,
+        folder,
+        base.chat_template,
+        spec.max_length,
+        spec.truncation,
+        spec.batch_size,
+        *spec.allow,
+    )
     if key not in audits:
         audits[key] = _audit(plan, planned, rows, folder)
     return audits[key]
@@ -162,10 +171,7 @@ def _audit(plan: Plan, planned: PlannedTraining, rows: Sequence[TrainingRow], fo
         model = LocalModel(
             folder, name=planned.base.path, chat_template=plan.loaded.root / template if template else None
         )
-        kept, audit = audit_rows(
-            model.tokenizer, rows, max_length=spec.max_length, window=window_of(folder), truncation=spec.truncation,
-            batch_size=spec.batch_size, allow=spec.allow,
-        )  # fmt: skip
+        kept, audit = audit_training(spec, model.tokenizer, rows, window=window_of(folder), encodes=model.encodes)
     except UserError as error:
         return AuditedRows(harm=tuple(str(error).splitlines()))
     except ModelError as error:

@@ -16,7 +16,7 @@ from harness.running.plan import Plan, PlannedTraining
 from harness.running.runner import Stages
 from harness.training.checkpoints import find_training
 from harness.training.events import EventLog, events_folder, require_tensorboard
-from harness.training.recipe import training_key, training_rows, training_steps
+from harness.training.recipe import rows_of, training_key, training_steps
 from harness.training.selection import Validation
 
 Notice = Callable[[str], None]
@@ -37,7 +37,7 @@ def key_of(plan: Plan, planned: PlannedTraining, validation: Validation | None =
     return training_key(
         planned.spec,
         base_fingerprint=identity.base_fingerprint(folder, chat_template=root / template if template else None),
-        rows=training_rows(planned.samples, prompt_of(plan)),
+        rows=rows_of(planned.spec, planned.samples, prompt_of(plan)),
         seed=plan.loaded.suite.seed,
         validation=validation,
     )

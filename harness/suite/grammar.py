@@ -144,7 +144,9 @@ class Split(Spec):
     share: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of the rows, drawn by a hash of seed and cluster (or id)."""
     path: Text | None = None
-    """A file of its own, with the same columns as the data."""
+    """A file of its own, with the same columns as the data, or with `fields` of its own."""
+    fields: Fields | None = None
+    """Which columns of the split's own file hold what, where they are not the data's."""
     where: Annotated[dict[str, Cell | Annotated[list[Cell], Field(min_length=1)]], Field(min_length=1)] | None = None
     """Rows whose columns equal these values (or one of a list of values)."""
     use: Literal["evaluation", "training", "validation"] = "evaluation"
@@ -155,6 +157,8 @@ class Split(Spec):
     @model_validator(mode="after")
     def _one_selection(self) -> Split:
         _exactly_one(self, "share", "path", "where")
+        if self.fields is not None and self.path is None:
+            raise ValueError("must have a 'path' beside 'fields': other rows have the columns of the data")
         return self
 
 
@@ -389,6 +393,9 @@ class TrainSpec(Spec):
     """By judge of the suite, the score that a teacher's answer must reach; other rows are left out and counted."""
     keep_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Refuse to train where fewer than this share of the rows is left with a teacher's answer."""
+    objective: Literal["supervised", "language_modelling"] = "supervised"
+    """What is learnt. `supervised`: answers to prompts. `language_modelling`: raw text, the input column as it stands, every
+    token of it (continued pre-training); long texts are cut into pieces of `max_length`, of which no token is lost."""
     method: Literal["lora", "full", "head", "last_layers"] = "lora"
     """What is trained. `lora`: low-rank adapters beside the frozen weights. `full`: every weight. `head`: the output layer
     alone. `last_layers`: the last layers, the norm after them and the output layer. An output layer that is tied to the
@@ -535,6 +542,19 @@ class TrainSpec(Spec):
             raise ValueError(
                 f"must not have 'quantization' with method {self.method!r}: weights in 4 bits cannot be trained "
                 "themselves. Use method: lora"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _raw_text_is_cut(self) -> TrainSpec:
+        if self.objective == "language_modelling" and self.truncation == "drop":
+            raise ValueError(
+                "must not have truncation 'drop' with objective 'language_modelling': long texts are cut into pieces, and all "
+                "are trained. Leave it out"
+            )
+        if self.objective == "language_modelling" and self.teacher is not None:
+            raise ValueError(
+                "must not have a 'teacher' with objective 'language_modelling': raw text is no question. Leave it out"
             )
         return self
 

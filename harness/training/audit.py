@@ -4,7 +4,7 @@ Guarantees of the rows it returns: what stands before an answer is, id by id, wh
 answers are trained, of a conversation every turn of the assistant; the last trained id of an answer is the
 end-of-sequence token, which stands nowhere else in it; no row begins with two begin-of-sequence tokens; none is longer
 than `max_length` and none has been cut. Whatever would harm stops the training with row numbers, all kinds at once.
-Knows nothing of torch, files or the recipe.
+Knows nothing of torch or files.
 
 A suite can allow by name (`train.allow`) what makes poor data: `duplicates`, and `special_tokens` that an answer spells. It
 cannot allow what teaches nothing or what the model would never meet in use: an empty answer, an empty prompt, two
@@ -22,6 +22,8 @@ from typing import Any, Literal
 
 from harness.errors import UserError
 from harness.models import rendering
+from harness.records import Message
+from harness.suite.grammar import TrainSpec
 from harness.training.recipe import TrainingRow, name_rows
 
 IGNORED = -100
@@ -62,7 +64,7 @@ class Audit:
     rows: int
     """Rows that are trained."""
     answers: int
-    """Answers in them: one a row, or of a conversation every turn of the assistant."""
+    """Answers in them: one a row, or of a conversation every turn of the assistant; of raw text, the documents."""
     tokens: int
     """Tokens of one epoch, prompts included."""
     trained_tokens: int
@@ -89,6 +91,29 @@ class Audit:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
+def audit_training(
+    spec: TrainSpec, tokenizer: Any, rows: Sequence[TrainingRow], *, window: int | None, encodes: bool
+) -> tuple[list[TokenRow], Audit]:
+    """The rows of a recipe as its trainer gets them, and what was counted. `encodes`: the base has an encoder and a decoder.
+
+    Raises UserError with every kind of harm found, and its rows.
+    """
+    if spec.objective == "language_modelling":
+        from harness.training.documents import audit_documents
+
+        return audit_documents(tokenizer, rows, max_length=spec.max_length, batch_size=spec.batch_size, window=window)
+    return audit_rows(
+        tokenizer,
+        rows,
+        max_length=spec.max_length,
+        truncation=spec.truncation,
+        batch_size=spec.batch_size,
+        window=window,
+        allow=spec.allow,
+        tokenise=rendering.pair_tokens if encodes else rendering.conversation_tokens,
+    )
+
+
 def audit_rows(
     tokenizer: Any,
     rows: Sequence[TrainingRow],
@@ -98,6 +123,7 @@ def audit_rows(
     batch_size: int = 1,
     window: int | None = None,
     allow: Collection[str] = (),
+    tokenise: Callable[[Any, Sequence[Message], str], tuple[list[int], list[rendering.Turn]]] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[list[TokenRow], Audit]:
     """Tokenise and check every row.
@@ -111,6 +137,7 @@ def audit_rows(
         batch_size: rows in a batch, for the padding share.
         window: positions the base model was made for; rows beyond it count as too long, whatever max_length says.
         allow: names of harms that shall not stop: `special_tokens`, `duplicates`.
+        tokenise: what makes ids and turns of messages and answer; left out, `rendering.conversation_tokens`.
         progress: called with 1 after each row.
 
     Raises:
@@ -125,7 +152,7 @@ def audit_rows(
     harms: Harms = {}
     for row in rows:
         try:
-            tokenised.append((row, *rendering.conversation_tokens(tokenizer, row.messages, row.answer)))
+            tokenised.append((row, *(tokenise or rendering.conversation_tokens)(tokenizer, row.messages, row.answer)))
         except UserError as error:  # the chat template does not allow this row
             harms.setdefault(str(error).removesuffix("."), []).append(row.row)
         if progress is not None:
@@ -149,23 +176,46 @@ def audit_rows(
         )
     if stops:
         raise UserError("\n".join(stops))
-    lengths_kept = [len(row.input_ids) for row in kept]
-    bos = tokenizer.bos_token_id
-    return kept, Audit(
-        rows=len(kept),
+    return kept, count_rows(
+        kept,
         answers=sum(len(turns) for _, _, turns in fit),
-        tokens=sum(lengths_kept),
-        trained_tokens=sum(label != IGNORED for row in kept for label in row.labels),
-        bos=int(bos is not None and all(row.input_ids[0] == bos for row in kept)),
-        shortest=min(lengths_kept),
-        median=float(median(lengths_kept)),
-        mean=fmean(lengths_kept),
-        longest=max(lengths_kept),
-        padding_share=_padding_share(lengths_kept, batch_size),
+        bos=tokenizer.bos_token_id,
+        batch_size=batch_size,
         dropped=tuple(number for number, _ in long),
         duplicates=tuple(duplicates),
         contradictions=tuple(contradictions),
         special=tuple(spelt),
+    )
+
+
+def count_rows(
+    kept: Sequence[TokenRow],
+    *,
+    answers: int,
+    bos: int | None,
+    batch_size: int,
+    dropped: tuple[int, ...] = (),
+    duplicates: tuple[int, ...] = (),
+    contradictions: tuple[int, ...] = (),
+    special: tuple[int, ...] = (),
+) -> Audit:
+    """What the audit says of rows that are trained, with so many answers in them."""
+    lengths = [len(row.input_ids) for row in kept]
+    return Audit(
+        rows=len(kept),
+        answers=answers,
+        tokens=sum(lengths),
+        trained_tokens=sum(label != IGNORED for row in kept for label in row.labels),
+        bos=int(bos is not None and kept[0].input_ids[0] == bos),
+        shortest=min(lengths),
+        median=float(median(lengths)),
+        mean=fmean(lengths),
+        longest=max(lengths),
+        padding_share=_padding_share(lengths, batch_size),
+        dropped=dropped,
+        duplicates=duplicates,
+        contradictions=contradictions,
+        special=special,
     )
 
 

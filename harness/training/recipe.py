@@ -34,7 +34,8 @@ and what selects a checkpoint enter the key by their content."""
 class TrainingRow:
     """What is trained of one sample: the turns the model sees, and the answer it shall give.
 
-    Of a conversation the assistant's turns among `messages` are trained too.
+    Of a conversation the assistant's turns among `messages` are trained too. A document of raw text answers nothing:
+    `messages` is empty.
     """
 
     row: int
@@ -59,6 +60,23 @@ class TrainingPlan:
     trainable_parameters: int
     total_parameters: int
     """Base and adapter together."""
+
+
+def rows_of(spec: TrainSpec, samples: Sequence[Sample], prompt: Callable[[Sample], Prompt]) -> list[TrainingRow]:
+    """What a recipe trains of its split: questions with their answers, or, of raw text, each input as it stands.
+
+    Raises:
+        UserError: a sample has no reference where one is trained, or is a conversation where raw text is.
+    """
+    if spec.objective == "language_modelling":
+        talks = [sample.row for sample in samples if sample.messages]
+        if talks:
+            raise UserError(
+                f"objective 'language_modelling' must have raw text (got conversations in {name_rows(talks)}). "
+                "Give the split a file with fields: {input: COLUMN}."
+            )
+        return [TrainingRow(row=sample.row, messages=(), answer=sample.input) for sample in samples]
+    return training_rows(samples, prompt)
 
 
 def training_rows(samples: Sequence[Sample], prompt: Callable[[Sample], Prompt]) -> list[TrainingRow]:

@@ -19,13 +19,13 @@ from harness.models.identity import MODEL_FILES, find_folder, template_sha
 from harness.models.local import LocalModel
 from harness.records import Progress, Prompt, Sample, Training
 from harness.suite.grammar import TrainSpec, TransformersModel
-from harness.training.audit import audit_rows
+from harness.training.audit import audit_training
 from harness.training.checkpoints import find_training, publish_adapter, training_lock
 from harness.training.events import EventLog, require_tensorboard
 from harness.training.forecast import refuse_hopeless
 from harness.training.loop import Notice, stopped_clearly
 from harness.training.planning import plan_training, refuse_unusable, window_of
-from harness.training.recipe import library_versions, recipe_of, training_key, training_rows
+from harness.training.recipe import library_versions, recipe_of, rows_of, training_key
 from harness.training.selection import Validation
 from harness.training.sft import Batching, fit
 
@@ -75,7 +75,7 @@ def train(
     refuse_unusable(spec, base)
     if events is not None:
         require_tensorboard()
-    rows = training_rows(samples, prompt)
+    rows = rows_of(spec, samples, prompt)
     folder = find_folder(base.path, root=root, what="model", files=MODEL_FILES, revision=base.revision)
     template = root / base.chat_template if base.chat_template else None
     bare = LocalModel(folder, name=base.path, chat_template=template)  # of which only hash and tokenizer are used
@@ -85,14 +85,9 @@ def train(
     if training is None:
         if (adapters / key).exists():
             tell(f"{candidate}: the adapter {key[:12]} is incomplete or was changed; it is trained again.")
-        limits: dict[str, Any] = {
-            "max_length": spec.max_length, "window": window_of(folder), "truncation": spec.truncation,
-            "batch_size": spec.batch_size, "allow": spec.allow,
-        }  # fmt: skip
-        token_rows, audit = audit_rows(bare.tokenizer, rows, **limits)
-        checked, checks = (
-            audit_rows(bare.tokenizer, validation.rows, **limits) if validation is not None else ([], None)
-        )
+        audit_all = partial_of(audit_training, spec, bare.tokenizer, window=window_of(folder), encodes=bare.encodes)
+        token_rows, audit = audit_all(rows)
+        checked, checks = audit_all(validation.rows) if validation is not None else ([], None)
         plan = plan_training(spec, folder=folder, rows=audit.rows, tokens=audit.tokens)
         refuse_hopeless(spec, base=base, folder=folder)
         with training_lock(partial), stopped_clearly(candidate, spec):

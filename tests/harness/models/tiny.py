@@ -104,3 +104,32 @@ def make_adapter(
     if base_sha is not None:
         (folder / "manifest.json").write_text(json.dumps({"base_fingerprint": base_sha}))
     return folder
+
+
+def make_t5(folder: Path, *, seed: int = 0, sharpness: float = 40.0) -> Path:
+    """Writes a random T5 of two layers a side, without dropout, whose tokenizer ends every text with EOS and knows no BOS."""
+    import torch
+    from tokenizers import Tokenizer, processors
+    from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+
+    make_tokenizer(folder, template=None)
+    bpe = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    bpe.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="</s>", pad_token="<pad>", unk_token="<pad>")
+    tokenizer.save_pretrained(folder)
+    config = T5Config(
+        d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, vocab_size=len(tokenizer), dropout_rate=0.0,
+        feed_forward_proj="gated-gelu", pad_token_id=0, eos_token_id=2, decoder_start_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(seed)
+    model = T5ForConditionalGeneration(config)
+    with torch.no_grad():
+        model.shared.weight.mul_(sharpness / 8)
+        for stack in (model.encoder, model.decoder):
+            for block in stack.block:
+                for layer in block.layer[:-1]:
+                    attention = layer.SelfAttention if hasattr(layer, "SelfAttention") else layer.EncDecAttention
+                    attention.v.weight.mul_(4)
+                    attention.o.weight.mul_(4)
+    model.save_pretrained(folder)
+    return folder
