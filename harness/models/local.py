@@ -336,8 +336,7 @@ class LocalGenerator:
         for members in by_prompt.values():
             ids, texts = local.answers_tokens(pairs[members[0]][0].messages, [pairs[index][1] for index in members])
             given = dict(zip(members, texts, strict=True))
-            room = local.room(len(ids))
-            unfit = {index: _unfit_text(len(ids), len(answer), room) for index, answer in given.items()}
+            unfit = {index: _unfit_text(len(ids), len(answer), local) for index, answer in given.items()}
             refused += [(index, failure) for index, failure in unfit.items() if failure]
             fit = {index: answer for index, answer in given.items() if unfit[index] is None}
             if fit:
@@ -451,13 +450,16 @@ def _unfit(length: int, window: int) -> Failure | None:
     return None
 
 
-def _unfit_text(prompt: int, text: int, room: int) -> Failure | None:
+def _unfit_text(prompt: int, text: int, local: LocalModel) -> Failure | None:
     if prompt < 1:
         return Failure(kind="prompt_empty", message="the prompt has no tokens")
     if text < 1:
         return Failure(kind="text_empty", message="the text whose likelihood is asked for has no tokens")
-    if text > room:
-        message = f"the text has {text:,} tokens, and the model's context window leaves {max(room, 0):,} for it; nothing is cut"
+    if text > local.room(prompt):
+        message = (
+            f"prompt and text have {prompt:,} and {text:,} tokens and the model's context window {local.window:,}; "
+            "nothing is cut"
+        )
         return Failure(kind="too_long", message=message)
     return None
 
