@@ -199,9 +199,9 @@ def test_special_tokens_in_any_turn_of_the_assistant_are_refused(tokenizers):
         audit_rows(tokenizers["chatml"], rows, max_length=1000)
 
 
-def test_equal_conversations_are_counted_as_duplicates(tokenizers):
+def test_equal_conversations_are_duplicates(tokenizers):
     """A conversation that differs in an earlier answer alone is no duplicate; an equal one is, by its row."""
     first = conversation("a", "b", "c", "d", row=1)
     other = conversation("a", "B", "c", "d", row=2)
     rows = training_rows([first, other, replace(first, row=3)], ZeroShot(template="").prompt)
-    assert audit_rows(tokenizers["chatml"], rows, max_length=1000)[1].duplicates == (3,)
+    assert audit_rows(tokenizers["chatml"], rows, max_length=1000, allow=["duplicates"])[1].duplicates == (3,)
