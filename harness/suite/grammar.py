@@ -175,7 +175,7 @@ class Contamination(Spec):
 
 
 class TransformersModel(Spec):
-    """A causal language model loaded with transformers, with or without a LoRA adapter."""
+    """A language model loaded with transformers, with or without a LoRA adapter: causal, or encoder and decoder (T5)."""
 
     kind: Literal["transformers"]
     path: Text

@@ -24,8 +24,8 @@ INITIAL = "initial"
 """Folder, beside the checkpoints, of a LoRA as it was before its first step."""
 
 
-def lora_config(spec: TrainSpec, *, task: str = "CAUSAL_LM") -> LoraConfig:
-    """PEFT's configuration of a recipe without sweeps."""
+def lora_config(spec: TrainSpec, model: Any) -> LoraConfig:
+    """PEFT's configuration of a recipe without sweeps for a base model."""
     return LoraConfig(
         r=spec.rank,
         lora_alpha=spec.alpha,
@@ -35,7 +35,7 @@ def lora_config(spec: TrainSpec, *, task: str = "CAUSAL_LM") -> LoraConfig:
         use_dora=spec.dora,
         use_rslora=spec.rslora,
         init_lora_weights=True if spec.init == "default" else spec.init,
-        task_type=task,
+        task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
     )
 
 
@@ -89,6 +89,11 @@ def _untie_head(model: Any) -> bool:
         raise UserError("'train.method' must fit the base model (got 'head' or 'last_layers' for one without a head).")
     if head.weight is not model.get_input_embeddings().weight:
         return False
+    if model.config.is_encoder_decoder:
+        raise UserError(
+            "'train.method' must be lora or full for an encoder-decoder model whose output layer is tied to its embeddings "
+            "(got 'head' or 'last_layers')."
+        )
     head.weight = torch.nn.Parameter(head.weight.detach().clone())
     for config in (model.config, model.config.get_text_config()):
         config.tie_word_embeddings = False

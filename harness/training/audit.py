@@ -99,6 +99,11 @@ def audit_training(
     Raises UserError with every kind of harm found, and its rows.
     """
     if spec.objective == "language_modelling":
+        if encodes:
+            raise UserError(
+                "'train.objective' must be supervised for an encoder-decoder model (got 'language_modelling': raw text has "
+                "no answer for the decoder)."
+            )
         from harness.training.documents import audit_documents
 
         return audit_documents(tokenizer, rows, max_length=spec.max_length, batch_size=spec.batch_size, window=window)

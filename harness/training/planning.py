@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedConfig
 
 from harness.errors import UserError
 from harness.suite.grammar import TrainSpec, TransformersModel
@@ -69,12 +69,17 @@ def meta_model(config: PreTrainedConfig, spec: TrainSpec) -> Any:
         UserError: the method or its target modules do not fit this architecture.
     """
     with quiet(), torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = auto_class(config).from_config(config)
         if spec.method == "lora":
             plain = spec.model_copy(update={"init": "default"})  # others look at weights, and there are none
-            return attach_lora(model, lora_config(plain))
+            return attach_lora(model, lora_config(plain, model))
         choose_weights(model, spec)
     return model
+
+
+def auto_class(config: PreTrainedConfig) -> Any:
+    """The class of transformers that a language model of this configuration is loaded with."""
+    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
 
 
 def resolve_compute_dtype(asked: str) -> str:

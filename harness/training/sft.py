@@ -1,4 +1,4 @@
-"""Supervised fine-tuning through TRL's SFTTrainer, on rows that the audit has tokenised.
+"""Supervised fine-tuning and continued pre-training, through TRL's SFTTrainer, on rows that the audit has tokenised.
 
 Guarantees: the labels are the audit's, none added and none cut; the loss of a step is the mean over its trained
 tokens, whatever the batching; the same key gives the same tensors, killed and resumed or not.
@@ -13,19 +13,20 @@ from typing import Any, Literal
 import torch
 from datasets import Dataset
 from torch.nn import functional
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PrinterCallback
+from transformers import AutoConfig, BitsAndBytesConfig, PrinterCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from harness.errors import ModelError
 from harness.records import Progress
 from harness.suite.grammar import TrainSpec, TransformersModel
-from harness.training.adaptation import choose_weights, dtypes_of, lora_config, save_initial, save_trained
+from harness.training.adaptation import attach_lora, choose_weights, dtypes_of, lora_config, save_initial, save_trained
 from harness.training.attention import PACKED, is_packable
 from harness.training.audit import IGNORED, TokenRow
 from harness.training.checkpoints import newest_checkpoint, step_of
 from harness.training.loop import Bookkeeper, Ledger, Listens, Notice, Watched, free, quiet
-from harness.training.planning import DTYPES, device_of_machine, quantization_of, resolve_compute_dtype
+from harness.training.planning import DTYPES, auto_class, device_of_machine, quantization_of, resolve_compute_dtype
 from harness.training.selection import Validation
+from harness.training.seq2seq import PairCollator, PairTrainer
 from harness.training.validating import Validator, in_training
 
 LOGITS_LIMIT = 2**28
@@ -63,14 +64,7 @@ def fit(
     untied = spec.method != "lora" and choose_weights(model, spec)
     arguments = _arguments(spec, seed=seed, output=checkpoints, batching=batching, **environment)
     with quiet():
-        trainer = SupervisedTrainer(
-            ledger=ledger,
-            model=model,
-            args=arguments,
-            train_dataset=_dataset(rows),
-            processing_class=tokenizer,
-            peft_config=lora_config(spec) if spec.method == "lora" else None,
-        )
+        trainer = _trainer(spec, ledger=ledger, model=model, args=arguments, rows=rows, tokenizer=tokenizer)
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:  # in bfloat16, which TRL chooses for adapters of 4-bit bases, small updates vanish
             parameter.data = parameter.data.float()
@@ -115,6 +109,19 @@ def fit(
     del model
     free(trainer)
     return ledger, {"ran": ran, **evaluated}
+
+
+def _trainer(
+    spec: TrainSpec, *, ledger: Ledger, model: Any, args: SFTConfig, rows: Sequence[TokenRow], tokenizer: Any
+) -> Any:
+    """TRL's trainer, or transformers' own for a model with an encoder and a decoder."""
+    lora = lora_config(spec, model) if spec.method == "lora" else None
+    given = {"ledger": ledger, "args": args, "train_dataset": _dataset(rows), "processing_class": tokenizer}
+    if not model.config.is_encoder_decoder:
+        return SupervisedTrainer(model=model, peft_config=lora, **given)
+    set_seed(args.seed)  # as TRL does, before the adapter's first weights are drawn
+    collator = PairCollator(tokenizer, model)
+    return PairTrainer(model=attach_lora(model, lora) if lora else model, data_collator=collator, **given)
 
 
 class SupervisedTrainer(Watched, SFTTrainer):  # type: ignore[misc]  # trl is not typed
@@ -173,7 +180,7 @@ def load_base(
     )
     try:
         with quiet():
-            model = AutoModelForCausalLM.from_pretrained(
+            model = auto_class(config).from_pretrained(
                 folder,
                 dtype=DTYPES[compute_dtype],
                 attn_implementation=PACKED if chosen == "packed" else "sdpa",

@@ -1,9 +1,6 @@
 """What each method trains, and nothing else; what it leaves behind is a candidate that answers as the trained model did."""
 
-import hashlib
 import json
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -19,6 +16,7 @@ from harness.suite.grammar import TrainSpec, TransformersModel
 from harness.training import find_training, planning, sft, training_rows
 from harness.training.adaptation import choose_weights, trained_names
 from harness.training.audit import IGNORED, audit_rows
+from tests.harness.training.ending import digest, killed
 
 LAYER = (
     "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
@@ -180,32 +178,6 @@ def test_last_layers_of_other_architectures(architecture):
     assert all("norm" in name or "ln_f" in name for name in rest)
     with pytest.raises(UserError, match=r"at most the layers of the base \(got 4; it has 3 layers\)"):
         choose_weights(model, TrainSpec(base="b", method="last_layers", last_layers=4))
-
-
-def killed(work, *, steps):
-    """Whether a child process that works died by `kill -9` after that many steps."""
-    child = os.fork()
-    if child:
-        status = os.waitpid(child, 0)[1]
-        return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    done = 0
-
-    def die(count):
-        nonlocal done
-        done += count
-        if done >= steps:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    try:
-        work(die)
-    finally:
-        os._exit(1)
-
-
-def digest(training):
-    """SHA-256 of the only tensor file of a training's folder."""
-    [file] = Path(training.path).glob("*.safetensors")
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("method", ["full", "head"])
