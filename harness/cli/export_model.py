@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.models.local import LocalGenerator
     from harness.records import Answer, Run, Sample, Training
     from harness.store import Home, Store
-    from harness.suite.grammar import CandidateSpec, Suite, TransformersModel
+    from harness.suite.grammar import TransformersModel
 
 SIZE = re.compile(r"\d+(\.\d+)?\s*(KB|MB|GB|TB)\Z")
 
@@ -145,24 +145,27 @@ def chosen_answers(answers: Sequence[Answer], count: int) -> list[Answer]:
 
 
 def rejudge(
-    suite: Suite, models: ModelRoom, answers: Sequence[Answer], samples: Mapping[str, Sample],
+    judges: Mapping[str, Any], models: ModelRoom, answers: Sequence[Answer], samples: Mapping[str, Sample],
     before: Sequence[str], after: Sequence[str],
 ) -> tuple[dict[str, float | None], dict[str, str]]:  # fmt: skip
     """Mean change of each judge's score over `answers` whose text went from `before` to `after`; and who was not asked, why.
 
     Only texts that differ are judged. Judges that ask an endpoint, a language model or the candidate are left out.
     """
+    from pydantic import TypeAdapter
+
     from harness.errors import ModelError, UserError
     from harness.records import Inquirer, Needs
     from harness.running.runner import case_of, judged
-    from harness.suite.grammar import CustomSpec, GEvalSpec, PairwiseSpec
+    from harness.suite.grammar import AnyJudgeSpec, CustomSpec, GEvalSpec, PairwiseSpec
     from judges import JudgeBuilder
 
     builder = JudgeBuilder(models)
     changes: dict[str, float | None] = {}
     unasked: dict[str, str] = {}
     pairs = [(a, old, new) for a, old, new in zip(answers, before, after, strict=True) if old != new]
-    for name, spec in suite.judges.items():
+    for name, said in judges.items():
+        spec = TypeAdapter(AnyJudgeSpec).validate_python(said)
         if isinstance(spec, GEvalSpec | PairwiseSpec | CustomSpec):
             unasked[name] = f"a judge of kind {spec.kind} costs too much, or is code"
             continue
@@ -192,15 +195,20 @@ class _Export:
     def __init__(
         self, *, candidate: str, run: Run, training: Training | None, root: Path, home: Home, hint: bool
     ) -> None:
+        from harness.models.candidates import decoding_of
         from harness.models.load import ModelRoom
-        from harness.suite.grammar import Suite
+        from harness.suite.grammar import Generation
 
         self.candidate = candidate
         self.run = run
         self.training = training
         self.home = home
-        self.suite = Suite.model_validate(run.record.get("suite"))
-        self.spec: CandidateSpec = self.suite.candidates[candidate]
+        self.suite: Mapping[str, Any] = run.record["suite"]
+        """As it was resolved for the run: sweeps expanded, defaults filled in. Read part by part: what a recipe of then may
+        not say today does not matter here."""
+        self.spec: Mapping[str, Any] = self.suite["candidates"][candidate]
+        said = self.spec.get("generation") or self.suite["generation"]
+        self.settings = decoding_of(Generation.model_validate(said), seed=self.suite["seed"])
         self.models = ModelRoom(root)
         self._hint = hint
 
@@ -216,7 +224,6 @@ class _Export:
     ) -> list[str]:
         """Writes the folder; returns what was found when it was held against the candidate, a sentence each."""
         from harness.models import identity
-        from harness.models.candidates import settings_of
         from harness.models.local import LocalModel
         from harness.records import Prompt
         from harness.store import Store
@@ -225,7 +232,7 @@ class _Export:
         from reports.model_card import Export, fidelity_lines, model_card
 
         live = self.live()
-        settings = settings_of(self.spec, self.suite)
+        settings = self.settings
         prompts = [Prompt(sample_id=a.sample_id, messages=a.prompt, contexts=a.contexts) for a in answers]
         console.print(f"  answers {len(prompts)} prompts as it was judged", markup=False)
         ours = read(live, prompts, max_new_tokens=settings.max_new_tokens)
@@ -244,7 +251,9 @@ class _Export:
             exported.release()
             unasked: dict[str, str] = {}
             if found.same_answers < found.prompts:
-                changes, unasked = rejudge(self.suite, self.models, answers, samples, ours.answers, theirs.answers)
+                changes, unasked = rejudge(
+                    self.suite["judges"], self.models, answers, samples, ours.answers, theirs.answers
+                )
                 found = replace(found, metrics=changes)
             adapter = identity.adapter_key(live.adapter) if live.adapter is not None else None
             training = self.training
@@ -269,12 +278,13 @@ class _Export:
         from harness.errors import UserError
         from harness.suite.grammar import TransformersModel
 
-        model = self.spec.model if self.spec.train is None else self.suite.candidates[self.spec.train.base].model
-        if not isinstance(model, TransformersModel) or (self.spec.train is None and model.adapter is None):
+        train = self.spec.get("train")
+        model = self.spec["model"] if train is None else self.suite["candidates"][train["base"]]["model"]
+        if model["kind"] != "transformers" or (train is None and not model.get("adapter")):
             raise UserError(
                 f"'candidate' must be trained, or have an adapter (got {self.candidate!r}, which is what it was made from)."
             )
-        return model
+        return TransformersModel.model_validate(model)
 
     def live(self) -> LocalGenerator:
         """The candidate as it was judged.
@@ -282,7 +292,7 @@ class _Export:
         Raises UserError where its weights or settings are others than in the run, ModelError where they are gone.
         """
         from harness.errors import ModelError, UserError
-        from harness.models.candidates import candidate_key, settings_of
+        from harness.models.candidates import candidate_key
 
         base = self.base()
         try:
@@ -291,7 +301,7 @@ class _Export:
             if self._hint and not base.path.startswith("embedded:"):
                 raise ModelError(f"{error} If it lies beside its suite, name that: --suite SUITE.") from None
             raise
-        if candidate_key(found.key, settings_of(self.spec, self.suite)) != self.run.candidates[self.candidate]:
+        if candidate_key(found.key, self.settings) != self.run.candidates[self.candidate]:
             raise UserError(
                 f"candidate {self.candidate!r} must be the one that run {self.run.id} judged (its weights, tokenizer or "
                 "decoding are others now). Run the suite again, then export."
@@ -303,7 +313,7 @@ class _Export:
         from harness.errors import ModelError
         from harness.training.checkpoints import find_training
 
-        if self.spec.train is None:
+        if self.spec.get("train") is None:
             return None
         if self.training is not None:
             for folder in (self.home.path / "adapters", Path(self.training.path).parent):

@@ -35,6 +35,7 @@ from harness.suite.grammar import (
     AnswersModel,
     CandidateSpec,
     FewShot,
+    Generation,
     OpenAIModel,
     Retrieval,
     TransformersModel,
@@ -140,13 +141,17 @@ def build_candidate(
 
 def settings_of(spec: CandidateSpec, suite: Suite) -> GenerationSettings:
     """How a candidate's answers are decoded: as its own entry says, else as the suite does."""
-    generation = spec.generation or suite.generation
+    return decoding_of(spec.generation or suite.generation, seed=suite.seed)
+
+
+def decoding_of(generation: Generation, *, seed: int) -> GenerationSettings:
+    """The settings that a part `generation` of a suite stands for."""
     return GenerationSettings(
         max_new_tokens=generation.max_new_tokens,
         temperature=generation.temperature,
         top_p=generation.top_p,
         stop=tuple(generation.stop),
-        seed=suite.seed,
+        seed=seed,
     )
 
 
