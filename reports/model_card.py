@@ -36,6 +36,8 @@ class Export:
     dtype: str
     quantization: str | None
     """How the base was held while the candidate answered."""
+    encodes: bool
+    """Whether an encoder reads the prompt and a decoder says the answer, such as T5."""
     has_template: bool
     """Whether the tokenizer has a chat template."""
     settings: GenerationSettings
@@ -75,7 +77,8 @@ def model_card(store: Store, run: Run, candidate: str, export: Export) -> str:
 def _metadata(export: Export, run: Run) -> str:
     """The Hub's own words; a base that is not on the Hub has no place in them."""
     is_hub_name = "/" in export.base and not export.base.startswith(("embedded:", ".", "/"))
-    lines = ["---", "library_name: transformers", "pipeline_tag: text-generation", "tags: [muster]"]
+    task = "text2text-generation" if export.encodes else "text-generation"
+    lines = ["---", "library_name: transformers", f"pipeline_tag: {task}", "tags: [muster]"]
     lines += [f"base_model: {json.dumps(export.base)}"] if is_hub_name else []
     return "\n".join([*lines, "---", ""])
 

@@ -260,8 +260,8 @@ class _Export:
             made_of = training.base_fingerprint if training is not None else live.model.fingerprint
             known = Export(
                 base=base.path, base_fingerprint=made_of, adapter_key=adapter, dtype=written,
-                quantization=base.quantization, has_template=exported.tokenizer.chat_template is not None,
-                settings=settings, fidelity=found, unasked=unasked,
+                quantization=base.quantization, encodes=exported.encodes,
+                has_template=exported.tokenizer.chat_template is not None, settings=settings, fidelity=found, unasked=unasked,
                 files={path.name: identity.file_sha256(path) for path in sorted(folder.iterdir())},
             )  # fmt: skip
             with Store.open(self.home, read_only=True) as store:

@@ -22,7 +22,6 @@ from transformers import GenerationConfig
 from transformers.utils import logging
 
 from harness.errors import ModelError, UserError
-from harness.models import rendering
 from harness.models.local import Dtype, LocalGenerator, LocalModel
 from harness.records import Fidelity, GenerationSettings, Prompt
 
@@ -69,7 +68,7 @@ def write_merged(
     source = live.model
     base = LocalModel(source.folder, name=source.name, dtype=dtype, device=source.device)
     model = base.model if live.adapter is None else base.merge(live.adapter)
-    model.generation_config = _decoding(source, settings)
+    model.generation_config = _decoding(source, settings, start=getattr(model.config, "decoder_start_token_id", None))
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -85,13 +84,14 @@ def write_merged(
     return str(base.dtype).removeprefix("torch.")
 
 
-def _decoding(source: LocalModel, settings: GenerationSettings) -> GenerationConfig:
+def _decoding(source: LocalModel, settings: GenerationSettings, *, start: int | None) -> GenerationConfig:
     """What muster did, for who calls `generate` without arguments: nothing that a checkpoint adds of its own."""
     drawn = {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
     return GenerationConfig(
         bos_token_id=source.tokenizer.bos_token_id,
         eos_token_id=list(source.stop_ids),
         pad_token_id=source.tokenizer.pad_token_id,
+        decoder_start_token_id=start,
         max_new_tokens=settings.max_new_tokens,
         do_sample=settings.temperature > 0,
         **(drawn if settings.temperature > 0 else {}),
@@ -128,12 +128,16 @@ def read(
 @torch.inference_mode()
 def _along(generator: LocalGenerator, prompt: Prompt, answer: str) -> tuple[tuple[int, ...], Tensor]:
     local = generator.model
-    text = rendering.render(local.tokenizer, prompt.messages, add_generation_prompt=True)
-    start = rendering.tokens(local.tokenizer, text)
-    ids = rendering.answer_tokens(local.tokenizer, text, start, answer)[: local.window - len(start)]
+    start, [ids] = local.answers_tokens(prompt.messages, [answer])
+    ids = ids[: local.room(len(start))]
     with local.using(generator.adapter) as model:
-        fed = torch.tensor([start + ids], device=model.device)
-        logits: Tensor = model(input_ids=fed, logits_to_keep=len(ids) + 1).logits[0]
+        if local.encodes:
+            said = torch.tensor([[model.config.decoder_start_token_id, *ids]], device=model.device)
+            fed = torch.tensor([start], device=model.device)
+            logits: Tensor = model(input_ids=fed, decoder_input_ids=said).logits[0]
+        else:
+            fed = torch.tensor([start + ids], device=model.device)
+            logits = model(input_ids=fed, logits_to_keep=len(ids) + 1).logits[0]
     return (*start, *ids), logits.float().cpu()
 
 

@@ -104,3 +104,27 @@ def test_a_system_turn_and_examples_go_to_the_encoder(local):
     ids = local.prompt_tokens(ask("fever", system="be brief").messages)
     assert ids[-1] == local.tokenizer.eos_token_id
     assert local.tokenizer.decode(ids[:-1]) == "be brief\n\nUser:\nfever\n\nAssistant:"
+
+
+def test_an_adapter_is_merged_and_exported(folder, local, tmp_path):
+    """The export of a T5 with a LoRA says what the live model says; generate() without arguments ends where muster did."""
+    from peft import LoraConfig, get_peft_model
+
+    from harness.training.export import fidelity, read, write_merged
+
+    torch.manual_seed(1)
+    lora = LoraConfig(r=4, target_modules=["q", "v"], task_type="SEQ_2_SEQ_LM", init_lora_weights=False)
+    get_peft_model(AutoModelForSeq2SeqLM.from_pretrained(folder), lora).save_pretrained(tmp_path / "adapter")
+    live = LocalModel(folder, device="cpu").generator(tmp_path / "adapter")
+    prompts = [ask(text) for text in TEXTS]
+    ours = read(live, prompts, max_new_tokens=8)
+    assert ours.answers != read(local.generator(), prompts, max_new_tokens=8).answers
+    write_merged(live, tmp_path, dtype="auto", settings=GenerationSettings(max_new_tokens=8), max_shard_size="1GB")
+    exported = LocalModel(tmp_path, device="cpu")
+    theirs = read(exported.generator(), prompts, max_new_tokens=8, along=ours.answers)
+    found = fidelity(ours, theirs)
+    assert (found.same_answers, found.same_tokens) == (len(TEXTS), found.tokens)
+    assert 0 < found.max_logit < 1e-5 * max(float(logits.abs().max()) for logits in ours.logits)
+    ids = exported.tokenizer(TEXTS[1], return_tensors="pt")["input_ids"]
+    said = AutoModelForSeq2SeqLM.from_pretrained(tmp_path).generate(input_ids=ids)[0]
+    assert exported.tokenizer.decode(said, skip_special_tokens=True).strip() == ours.answers[1]
