@@ -38,6 +38,8 @@ def show_outlooks(plan: Plan, outlooks: Sequence[Outlook], console: Console) -> 
     for audited, shared in _by_rows(outlooks):
         _print_audit(plan, audited, shared, console)
         stops += [_placed(plan, shared[0], line) for line in audited.harm]
+        checked = shared[0].validation
+        stops += [f"validation rows: {line}" for line in (checked.harm if checked is not None else ())]
     stops += [_placed(plan, outlook, line) for outlook in outlooks for line in outlook.stops]
     if stops:
         raise UserError("\n".join(stops))
@@ -166,6 +168,10 @@ def _findings(plan: Plan, audited: AuditedRows, outlook: Outlook) -> Iterator[tu
     if audit is not None:
         yield from _checked(audit)
         yield from _told(audit, outlook)
+    if outlook.validation is not None and outlook.validation.audit is not None:
+        yield "ok", f"the {outlook.validation.audit.rows:,} validation rows pass the same audit"
+    for line in outlook.validation.harm if outlook.validation is not None else ():
+        yield "stop", f"validation rows: {line}"
     overlaps = validation_overlaps(plan, outlook.planned)
     if overlaps:
         rows = sorted({overlap.training_row for overlap in overlaps})

@@ -7,7 +7,7 @@ from its record, without loading the model stack.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,8 @@ class Outlook:
     plan: TrainingPlan | None
     """None where the base is missing or does not fit."""
     audited: AuditedRows
+    validation: AuditedRows | None = None
+    """The rows that checkpoints are evaluated on; None where they are not, or where it is trained already."""
     forecast: Forecast | None = None
     """None where it is trained already, and where there is no plan."""
     trained: Training | None = None
@@ -117,17 +119,33 @@ def _outlook(
         audited = AuditedRows(audit=_audit_of(trained))
         return Outlook(planned=planned, taught=taught, plan=_plan_of(trained), trained=trained, audited=audited)
     audited = AuditedRows(untold=_untaught(planned))
+    validation: AuditedRows | None = None
+    forecast: Forecast | None = None
+    stops: list[str] = []
+    untold = ""
     try:
         folder = find_base(plan, planned)
         if taught is not None:
             audited = _audit_once(plan, taught, folder, audits)
+        if planned.spec.evaluate_every is not None:
+            validation = _audit_once(plan, replace(planned, samples=planned.validation), folder, audits)
         forecast = _forecast(plan, taught or planned, folder, adapters, audited)
+        if not forecast.fits and "memory" not in planned.spec.allow:
+            stops.append(_refusal(forecast, planned))
     except UserError as error:
-        return Outlook(planned=planned, taught=taught, plan=None, audited=audited, stops=tuple(str(error).splitlines()))
+        stops += str(error).splitlines()
     except ModelError as error:
-        return Outlook(planned=planned, taught=taught, plan=None, audited=audited, untold=str(error))
-    stops = () if forecast.fits or "memory" in planned.spec.allow else (_refusal(forecast, planned),)
-    return Outlook(planned=planned, taught=taught, plan=forecast.plan, audited=audited, forecast=forecast, stops=stops)
+        untold = str(error)
+    return Outlook(
+        planned=planned,
+        taught=taught,
+        plan=forecast.plan if forecast is not None else None,
+        audited=audited,
+        validation=validation,
+        forecast=forecast,
+        untold=untold,
+        stops=tuple(stops),
+    )
 
 
 def find_base(plan: Plan, planned: PlannedTraining) -> Path:
