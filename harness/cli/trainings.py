@@ -165,7 +165,13 @@ def _findings(plan: Plan, audited: AuditedRows, outlook: Outlook) -> Iterator[tu
         yield "stop", line
     if audited.untold:
         yield "note", f"not audited: {audited.untold}"
-    if audit is not None:
+    if audit is not None and outlook.planned.spec.objective == "language_modelling":
+        yield (
+            "ok",
+            f"{audit.answers:,} documents in {audit.rows:,} pieces of {audit.shortest:,} to {audit.longest:,} tokens",
+        )
+        yield "ok", f"every token after a document's first is trained, its end too: {audit.trained_tokens:,}"
+    elif audit is not None:
         yield from _checked(audit)
         yield from _told(audit, outlook)
     if outlook.validation is not None and outlook.validation.audit is not None:
