@@ -9,7 +9,8 @@
                    included where weights are quantised
 
 The estimate leaves out what the process holds before (interpreter and libraries, a GPU's context) and what the allocator
-wastes. The whole of torch's allocations in a real training was 0.87 to 1.0 of it (tests).
+wastes. A test holds it against all that torch allocates in a real training on the CPU, within a factor of 1.25; on a
+GPU it has not been measured.
 """
 
 from __future__ import annotations
