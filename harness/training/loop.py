@@ -46,6 +46,8 @@ class Ledger:
     """Steps at which an interrupted attempt was taken up."""
     selection: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What was best so far, by which a checkpoint is selected (`select`) and the training ended (`stop`)."""
+    evaluating: float = 0.0
+    """Seconds that evaluations took; `seconds` are without them."""
     stopped: int | None = None
     """The step at which it was ended early."""
 
@@ -154,8 +156,10 @@ class Bookkeeper(TrainerCallback):  # type: ignore[misc]  # transformers is not 
         trainer, ledger = self.trainer, self.trainer.ledger
         ledger.losses.append(trainer.step_loss)
         trainer.step_loss = 0.0
+        figures = self._evaluate(state, control)
         ledger.seconds = self.seconds_before + time.perf_counter() - self.began
-        if state.global_step % self.logging_steps == 0 or state.global_step == state.max_steps:
+        is_last = state.global_step == state.max_steps or ledger.stopped is not None
+        if state.global_step % self.logging_steps == 0 or is_last:
             ledger.log.append(
                 {
                     "step": state.global_step,
@@ -164,24 +168,27 @@ class Bookkeeper(TrainerCallback):  # type: ignore[misc]  # transformers is not 
                     "learning_rate": self.learning_rate,
                     "grad_norm": trainer.gradient_norm,
                     "tokens": ledger.tokens,
+                    **figures,
                 }
             )
             ledger.losses.clear()
-        if trainer.evaluates is not None:
-            self._evaluate(trainer.evaluates, state, control)
+        elif figures:
+            ledger.log.append({"step": state.global_step, "epoch": state.epoch, "tokens": ledger.tokens, **figures})
         if trainer.listens is not None and ledger.log and ledger.log[-1]["step"] == state.global_step:
             trainer.listens.add(ledger.log[-1])
         self.progress(1)
 
-    def _evaluate(self, evaluates: Evaluates, state: Any, control: Any) -> None:
-        ledger = self.trainer.ledger
-        figures = evaluates.after_step(state.global_step, state.max_steps)
-        if figures:
-            if not ledger.log or ledger.log[-1]["step"] != state.global_step:
-                ledger.log.append({"step": state.global_step, "epoch": state.epoch, "tokens": ledger.tokens})
-            ledger.log[-1].update(figures)
-        if ledger.stopped is not None:
+    def _evaluate(self, state: Any, control: Any) -> dict[str, float]:
+        if self.trainer.evaluates is None:
+            return {}
+        before = time.perf_counter()
+        figures = self.trainer.evaluates.after_step(state.global_step, state.max_steps)
+        took = time.perf_counter() - before
+        self.trainer.ledger.evaluating += took
+        self.began += took
+        if self.trainer.ledger.stopped is not None:
             control.should_training_stop = True
+        return figures
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Make the checkpoint complete: everything above was only files."""

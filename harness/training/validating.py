@@ -171,6 +171,7 @@ class Validator:
             "rows": len(self._rows),
             "samples": validation.samples if validation.metrics else 0,
             "judges": dict(validation.fingerprints),
+            "seconds": round(self._trainer.ledger.evaluating, 3),
         }
         if best is None:
             return {"validation": told}

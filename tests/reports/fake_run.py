@@ -132,7 +132,7 @@ def fake_run(
     )
     run = _run(run_id, samples, texts[0])
     verdicts = _verdicts(run, samples, judgements, texts[0])
-    trainings = tuple(_training(c, rng, texts[0]) for c in ("lora_r16", "spoilt"))
+    trainings = tuple(_training(c, rng, texts[0], samples) for c in ("lora_r16", "spoilt"))
     return FakeRun(
         run=run, samples=samples, answers=answers, judgements=judgements, trainings=trainings, verdicts=verdicts
     )
@@ -385,7 +385,22 @@ def _run(run_id: str, samples: Sequence[Sample], hostile: str | None) -> Run:
     )
 
 
-def _training(candidate: str, rng: random.Random, hostile: str | None) -> Training:
+def _evaluated(step: int, floor: float) -> dict[str, float]:
+    if step % 100:
+        return {}
+    return {"validation_loss": floor + 0.4, "validation_correctness": 0.41 - abs(step - 400) / 4000}
+
+
+def _nearest(sample: Sample, hostile: str | None) -> list[dict[str, Any]]:
+    return [
+        {
+            "row": 1000 + sample.row, "split": hostile or "train", "similarity": 0.5, "input": hostile or "a near letter",
+            "reference": hostile or "its answer",
+        }
+    ]  # fmt: skip
+
+
+def _training(candidate: str, rng: random.Random, hostile: str | None, samples: Sequence[Sample]) -> Training:
     floor = 1.2 if candidate == "lora_r16" else 3.1
     log = tuple(
         {
@@ -395,6 +410,7 @@ def _training(candidate: str, rng: random.Random, hostile: str | None) -> Traini
             "learning_rate": 4e-4,
             "grad_norm": abs(rng.gauss(0.9, 0.2)),
             "tokens": step * 410.0,
+            **_evaluated(step, floor),
         }
         for step in range(10, 610, 10)
     )
@@ -425,6 +441,20 @@ def _training(candidate: str, rng: random.Random, hostile: str | None) -> Traini
             "dtype": "float32",
             "audit": {"rows": 2400, "truncated": 0, "longest": 311},
             "note": hostile or "-",
+            "selection": {
+                "by": "correctness",
+                "better": "higher",
+                "step": 400,
+                "of": 600,
+                "score": 0.41,
+                "scored": 49,
+                "samples": 50,
+                "stopped_at": 500,
+                "patience": 1,
+                "min_delta": 0.0,
+                "stopped_by": hostile or "loss",
+            },
+            "nearest": {sample.id: _nearest(sample, hostile) for sample in samples},
         },
     )
 

@@ -63,3 +63,38 @@ def test_highest_bar_fills_the_chart():
     """Bars are scaled to the highest; empty bins have no height."""
     svg = lxml.html.fromstring(charts.histogram([0, 3, 6], label="x", width=30, height=34))
     assert [float(rect.get("height")) for rect in svg.findall("rect")] == [0, 16, 32]
+
+
+def test_a_curve_marks_a_step_on_every_line():
+    """The kept step is a vertical, and circles the points of both lines that have it."""
+    drawn = charts.curve(
+        [(0, 1.0), (10, 0.5)],
+        beside=[(5, 1.0), (10, 0.8)],
+        mark=10,
+        domain=(0.0, 1.0),
+        label="x",
+        width=156,
+        height=134,
+    )
+    svg = lxml.html.fromstring(drawn)
+    assert [path.get("class") for path in svg.findall("path")] == ["line", "line beside"]
+    mark = next(line for line in svg.findall("line") if line.get("class") == "mark")
+    assert float(mark.get("x1")) == float(mark.get("x2")) == 140
+    kept = [(float(c.get("cx")), float(c.get("cy"))) for c in svg.findall("circle") if c.get("class") == "kept"]
+    assert kept == [(140, 60), (140, 30)]
+    assert charts.curve([(0, 1.0)], domain=(0.0, 1.0), label="x") == ""
+
+
+def test_values_of_an_option_are_evenly_spaced_with_their_intervals():
+    """Means lie on the axis, whiskers span their intervals, a missing candidate leaves a gap, the baseline is a horizontal."""
+    drawn = charts.steps_of_values(
+        ["4", "16"], [[(0.5, 0.25, 0.75), None]], domain=(0.0, 1.0), mark=1.0, label="x", width=160, height=134
+    )
+    svg = lxml.html.fromstring(drawn)
+    (dot,) = svg.findall("circle")
+    assert (float(dot.get("cx")), float(dot.get("cy"))) == (69, 60)
+    (whisker,) = (line for line in svg.findall("line") if line.get("class") == "whisker")
+    assert (float(whisker.get("y1")), float(whisker.get("y2"))) == (85, 35)
+    (mark,) = (line for line in svg.findall("line") if line.get("class") == "mark")
+    assert float(mark.get("y1")) == float(mark.get("y2")) == 10
+    assert [t.text for t in svg.findall("text")[-2:]] == ["4", "16"]

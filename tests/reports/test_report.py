@@ -26,6 +26,7 @@ from harness.store.calibrations import write_calibration
 from reports.queries import load_report
 from reports.render import STATIC_SAMPLES, content_hash, render, write_report
 from reports.samples import CHUNK, MAX_TEXT, pack, snippet
+from reports.trainings import sweeps
 
 
 def text(element):
@@ -356,6 +357,64 @@ def test_run_without_gate_says_so(tmp_path):
     page = write(tmp_path, replace(fake_run(12), verdicts=()))
     assert "No verdict is stored" in text(page.get_element_by_id("verdict"))
     assert text(page.xpath("//div[@class='stamp']")[0]) == "no gate"
+
+
+def test_curves_mark_the_checkpoint_that_was_kept(page):
+    """Loss and judge stand against step with the kept one marked, and a sentence says by what it was chosen."""
+    making = page.get_element_by_id("making")
+    labels = [svg.get("aria-label") for svg in making.xpath(".//article[contains(@class, 'training')][1]//svg")]
+    assert labels[0].startswith("Training loss of lora_r16: ")
+    assert labels[0].endswith("validation loss 1.600 at step 100, 1.600 at step 600")
+    assert labels[1] == "correctness of checkpoints of lora_r16: 0.335 at step 100, 0.360 at step 600"
+    assert len(labels) == 2  # a constant learning rate is no curve
+    for svg in making.xpath(".//article[contains(@class, 'training')][1]//svg"):
+        assert len(svg.xpath("./line[@class='mark']")) == 1
+    told = text(making)
+    assert (
+        "Kept is the checkpoint of step 400 (circled), the best by correctness (0.410, higher is better, 49 of 50"
+        in told
+    )
+    assert "The training ended at step 500: loss had not improved for 1 evaluation." in told
+    assert "a near letter" not in told
+
+
+def test_worst_answers_stand_beside_the_training_rows_near_them(page, fake):
+    """For each trained candidate, its five worst by the primary metric, worst first, each with its rows."""
+    worst = page.get_element_by_id("worst")
+    scores = {j.id: j.score for j in fake.judgements if j.candidate == "lora_r16" and j.metric == "correctness"}
+    ordered = sorted((score, name) for name, score in scores.items() if score is not None)[:5]
+    card = worst.xpath("./details")[0]
+    assert text(card.find("summary")) == "lora_r16: worst by correctness"
+    shown = [text(name) for name in card.xpath(".//article//span[@class='mono']")]
+    assert [scores[name] for name in shown] == [score for score, _ in ordered]
+    rows = {sample.id: sample.row for sample in fake.samples}
+    near = [text(p) for p in card.xpath(".//div[@class='near']/p[1]")]
+    assert near == [f"row {1000 + rows[name]:,} of train · similarity 0.500" for name in shown]
+
+
+def test_a_sweep_is_drawn_against_its_options(home):
+    """Each option has a chart of each metric: values in order of size, one line for each of the other options' values."""
+    with Store.open(home) as store:
+        report = load_report(store, ["latest"])
+    names = {"few_shot": "lora[rank=16,alpha=8]", "lora_r16": "lora[rank=4,alpha=8]", "spoilt": "lora[rank=4,alpha=16]"}
+    board = report.boards[0]
+    rows = tuple(replace(row, candidate=names.get(row.candidate, row.candidate)) for row in board.rows)
+    means = {row.candidate: row.cells[0].estimate.mean for row in rows}
+    rank, alpha = sweeps((replace(board, rows=rows),), "base")
+    assert (rank.name, rank.option, rank.values) == ("lora", "rank", ("4", "16"))
+    chart = rank.charts[0]
+    assert [(line.label, line.candidates) for line in chart.lines] == [
+        ("alpha=16", ("lora[rank=4,alpha=16]", None)),
+        ("alpha=8", ("lora[rank=4,alpha=8]", "lora[rank=16,alpha=8]")),
+    ]
+    assert [e.mean for e in chart.lines[1].estimates] == [means[c] for c in chart.lines[1].candidates]
+    assert chart.baseline == means["base"]
+    assert (alpha.option, alpha.values) == ("alpha", ("8", "16"))
+    page = lxml.html.fromstring(render(replace(report, sweeps=(rank, alpha))))
+    cards = page.xpath("//div[contains(@class, 'sweep')]")
+    assert [text(card.find(".//h3")) for card in cards] == ["lora by rank", "lora by alpha"]
+    assert len(cards[0].xpath(".//svg")) == len(report.metrics)
+    assert len(cards[0].xpath(".//figure[1]/svg/line[@class='whisker']")) == 3
 
 
 def test_endpoints_are_listed_with_what_they_cost_or_that_it_is_unknown(tmp_path):
