@@ -71,7 +71,9 @@ def _judges(plan: Plan, spec: TrainSpec, means: Means) -> list[Judge]:
     """Those that are named and those that decide, in the order of the suite."""
     judges = plan.loaded.suite.judges
     local = [name for name, judge in judges.items() if getattr(getattr(judge, "model", None), "kind", "") != "openai"]
-    named = spec.evaluate_with or [name for name in local if judges[name].kind not in NOT_OF_ONE_ANSWER]
+    asks = spec.objective == "supervised"  # raw text is no question, unless somebody wants to see what becomes of it
+    able = [name for name in local if asks and judges[name].kind not in NOT_OF_ONE_ANSWER]
+    named = spec.evaluate_with or able
     wanted = {*named, spec.selects_by, spec.stops_by} - {None, LOSS}
     return [means.judge(name) for name in judges if name in wanted]
 
