@@ -86,7 +86,8 @@ def training_line(outlook: Outlook) -> str:
         teacher = planned.teacher.name if planned.teacher is not None else ""
         return f"up to {len(planned.samples):,} rows by {teacher}, up to {steps_of(planned):,} steps"
     by = f" by {planned.teacher.name}" if planned.teacher is not None else ""
-    line = f"{len(taught.samples):,} rows{by}, {steps_of(taught):,} steps"
+    steps = outlook.plan.steps if outlook.plan is not None else steps_of(taught)
+    line = f"{len(taught.samples):,} rows{by}, {steps:,} steps"
     return line + (", trained" if outlook.trained is not None else "")
 
 

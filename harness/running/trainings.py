@@ -43,13 +43,28 @@ def key_of(plan: Plan, planned: PlannedTraining, validation: Validation | None =
     )
 
 
-def steps_of(planned: PlannedTraining) -> int:
-    """Optimiser steps of a planned training."""
+def steps_of(planned: PlannedTraining, rows: int | None = None) -> int:
+    """Optimiser steps of a planned training of so many rows; left out, of as many as it has samples."""
     spec = planned.spec
     return training_steps(
-        len(planned.samples), batch_size=spec.batch_size, gradient_accumulation=spec.gradient_accumulation,
-        epochs=spec.epochs, max_steps=spec.max_steps,
+        len(planned.samples) if rows is None else rows, batch_size=spec.batch_size,
+        gradient_accumulation=spec.gradient_accumulation, epochs=spec.epochs, max_steps=spec.max_steps,
     )  # fmt: skip
+
+
+def _pieces(plan: Plan, planned: PlannedTraining) -> int:
+    """Into how many pieces the raw text of a training is cut."""
+    from harness.models.local import LocalModel
+    from harness.training.audit import audit_training
+    from harness.training.planning import window_of
+
+    base, spec = planned.base, planned.spec
+    folder = identity.find_folder(
+        base.path, root=plan.loaded.root, what="model", files=identity.MODEL_FILES, revision=base.revision
+    )
+    rows = rows_of(spec, planned.samples, prompt_of(plan))
+    model = LocalModel(folder, name=base.path)
+    return len(audit_training(spec, model.tokenizer, rows, window=window_of(folder), encodes=model.encodes)[0])
 
 
 def train_planned(
@@ -75,7 +90,6 @@ def train_planned(
     if fresh and (adapters / key).is_dir():
         shutil.rmtree(adapters / key)
     found = find_training(adapters, key)
-    steps = steps_of(planned)
     name = f"{planned.candidate} trains"
     taught = {"teacher": dict(planned.lesson)} if planned.lesson else {}
     if found is not None:
@@ -86,7 +100,7 @@ def train_planned(
             notice(
                 f"{planned.candidate}: is trained already, without evaluations on the way. --fresh trains it with them."
             )
-        with stages.stage(name, steps, done=steps):
+        with stages.stage(name, found.steps, done=found.steps):
             return replace(
                 found, candidate=planned.candidate, base=planned.spec.base,
                 record={**found.record, **taught},
@@ -95,7 +109,8 @@ def train_planned(
         raise UserError(f"--no-train: candidate '{planned.candidate}' is not trained yet. Run `muster train` first.")
     from harness.training.trainer import train
 
-    with stages.stage(name, steps) as advance:
+    pieces = _pieces(plan, planned) if planned.spec.objective == "language_modelling" else None
+    with stages.stage(name, steps_of(planned, pieces)) as advance:
         return train(
             planned.candidate, planned.spec, base=planned.base, root=plan.loaded.root, samples=planned.samples,
             prompt=prompt_of(plan), adapters=adapters, seed=plan.loaded.suite.seed, record=taught, progress=advance,

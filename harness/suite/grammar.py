@@ -43,6 +43,11 @@ class Spec(BaseModel):
         populate_by_name=True,
     )
 
+    @property
+    def chosen(self) -> set[str]:
+        """Fields that are not as they are when left out. What a record says of a spec, defaults and all, reads back the same."""
+        return {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
+
 
 def _exactly_one(spec: Spec, *names: str) -> None:
     """Raises ValueError unless exactly one of the fields is given."""
@@ -507,14 +512,14 @@ class TrainSpec(Spec):
 
     @model_validator(mode="after")
     def _evaluation_is_paced(self) -> TrainSpec:
-        idle = [name for name in EVALUATION if name in self.model_fields_set]
+        idle = [name for name in EVALUATION if name in self.chosen]
         if self.evaluate_every is None and idle:
             raise ValueError(f"must have 'evaluate_every' beside {_list(idle, 'and')}, such as evaluate_every: epoch")
         return self
 
     @model_validator(mode="after")
     def _keep_needs_a_teacher(self) -> TrainSpec:
-        given = [name for name in ("keep", "keep_share") if name in self.model_fields_set]
+        given = [name for name in ("keep", "keep_share") if name in self.chosen]
         if given and self.teacher is None:
             raise ValueError(
                 f"must have a 'teacher' beside {given[0]!r}: it says which of a teacher's answers are trained"
@@ -529,14 +534,13 @@ class TrainSpec(Spec):
 
     @model_validator(mode="after")
     def _options_belong_to_the_method(self) -> TrainSpec:
-        chosen = {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
-        foreign = [name for name in LORA_OPTIONS if name in chosen]
+        foreign = [name for name in LORA_OPTIONS if name in self.chosen]
         if self.method != "lora" and foreign:
             raise ValueError(
                 f"must not have {_list(foreign, 'and')} with method {self.method!r} (got "
                 f"{'an option' if len(foreign) == 1 else 'options'} of LoRA). Use method: lora, or leave out what is LoRA's"
             )
-        if self.method != "last_layers" and "last_layers" in chosen:
+        if self.method != "last_layers" and "last_layers" in self.chosen:
             raise ValueError(f"must not have 'last_layers' with method {self.method!r}. Use method: last_layers")
         if self.method != "lora" and self.quantization is not None:
             raise ValueError(
