@@ -143,7 +143,7 @@ def _training(training: Training, run: Run) -> str:
     ]
     options = [(escaped(name), escaped(json.dumps(value))) for name, value in sorted(recipe.items())]
     return (
-        f"## Training\n\nOn base {escaped(training.base)} of the suite.\n\n"
+        f"## Training\n\nOn the suite's candidate {escaped(training.base)}.\n\n"
         + _table(("", ""), facts)
         + "\nThe recipe:\n\n"
         + _table(("option", "value"), [row for row in options if row[1] != "null"])
@@ -155,8 +155,8 @@ def _losses(log: Sequence[Mapping[str, float]]) -> str:
     entries = [entry for entry in log if "loss" in entry]
     if not entries:
         return "–"
-    first, last = entries[0], entries[-1]
-    return f"{number(first['loss'])} at step {first['step']:,.0f}, {number(last['loss'])} at step {last['step']:,.0f}"
+    ends = entries if len(entries) < 3 else (entries[0], entries[-1])
+    return ", ".join(f"{number(entry['loss'])} at step {entry['step']:,.0f}" for entry in ends)
 
 
 def _data(run: Run) -> str:
