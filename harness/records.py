@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 Direction = Literal["higher", "lower"]
@@ -59,6 +60,15 @@ class Sample:
     """The turns before the answer, for data in chat format; empty otherwise."""
     columns: Mapping[str, Any] = field(default_factory=dict)
     """The whole row, for prompt templates."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preference:
+    """Two answers to one sample, of which somebody preferred one."""
+
+    sample: Sample
+    chosen: str
+    rejected: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -569,6 +579,18 @@ class TextClassifier(Protocol):
 
 
 @runtime_checkable
+class RewardModel(Protocol):
+    """A model with one number for an answer to an input: the higher, the better, and 0 for an average answer."""
+
+    @property
+    def key(self) -> str: ...
+
+    def rewards(self, answered: Sequence[tuple[str, str]]) -> list[float | Failure]:
+        """One number, without bounds, for each pair of input and answer, or why there is none."""
+        ...
+
+
+@runtime_checkable
 class Embedder(Protocol):
     """Turns texts into unit vectors."""
 
@@ -620,6 +642,10 @@ class Models(Protocol):
     def text_classifier(self, name: str) -> TextClassifier: ...
 
     def embedder(self, name: str) -> Embedder: ...
+
+    def reward_model(self, spec: Any, *, adapter: Path | None = None) -> RewardModel:
+        """Of one of the model specs of `harness.suite`, with `adapter` instead of the spec's own."""
+        ...
 
     def generator(self, spec: Any) -> Generator:
         """`spec` is one of the model specs of `harness.suite`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import assert_never
 
+from harness.errors import UserError
 from harness.records import Direction, Judge, Models
 from harness.suite.grammar import (
     AnyJudgeSpec,
@@ -27,7 +28,9 @@ from harness.suite.grammar import (
     RegexSpec,
     RelevancySpec,
     RetrievalSpec,
+    RewardSpec,
     ToxicitySpec,
+    TransformersModel,
 )
 from judges.graders import Findings
 from judges.nli import Entailer
@@ -56,8 +59,11 @@ class JudgeBuilder:
         self._entailers: dict[str, Entailer] = {}
         self._endpoints: dict[str, Findings] = {}
 
-    def build(self, name: str, spec: AnyJudgeSpec) -> Judge:
-        """The judge whose metric is called `name`. Raises ModelError or UserError when its model cannot be had."""
+    def build(self, name: str, spec: AnyJudgeSpec, *, trained: tuple[TransformersModel, Path] | None = None) -> Judge:
+        """The judge whose metric is called `name`. Raises ModelError or UserError when its model cannot be had.
+
+        `trained` is, of a judge that is trained by its suite, its base and the adapter that was made.
+        """
         match spec:
             case EntailmentSpec():
                 from judges.entailment import EntailmentJudge
@@ -97,6 +103,13 @@ class JudgeBuilder:
                 from judges.pairwise import build_pairwise
 
                 return build_pairwise(name, spec, self._models, endpoints=self._endpoints)
+            case RewardSpec():
+                from judges.reward import RewardJudge
+
+                if spec.model is None and trained is None:
+                    raise UserError("must be trained first, by muster train or muster run; or name its 'model'")
+                base, adapter = trained or (spec.model, None)
+                return RewardJudge(name, self._models.reward_model(base, adapter=adapter))
             case OverlapSpec():
                 from judges.overlap import OverlapJudge
 

@@ -61,6 +61,7 @@ DEFINITIONS: Mapping[str, str] = {
     "toxicity": "Probability that the answer is harmful or offensive; its worst sentence counts.",
     "geval": "A language model grades the answer on a scale; each grade is weighted by its probability.",
     "pairwise": "Which of two answers a language model prefers, asked in both orders; 0.5 is the opponent's own score.",
+    "reward": "What a model trained on preferences gives the answer: the chance to be preferred to an average one.",
     "rouge": "Words and word order shared with the reference (ROUGE-L).",
     "bleu": "Word n-grams shared with the reference (sentence BLEU).",
     "chrf": "Character n-grams shared with the reference (chrF).",

@@ -28,6 +28,7 @@ def build_app() -> typer.Typer:
         env,
         export,
         export_model,
+        export_preferences,
         gate,
         init,
         judges,
@@ -62,6 +63,7 @@ def build_app() -> typer.Typer:
     app.command()(runs.runs)
     app.command()(show.show)
     app.command()(export.export)
+    app.command("export-preferences")(export_preferences.export_preferences)
     app.command("export-model")(export_model.export_model)
     app.command("train-judge")(train_judge.train_judge)
     app.command()(judges.judges)

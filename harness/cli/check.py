@@ -32,7 +32,7 @@ def check(
     from rich.console import Console
 
     from harness.cli.session import announce, read_plan
-    from harness.cli.teaching import remembered
+    from harness.cli.teaching import remembered, rewarded
     from harness.cli.trainings import show_outlooks
     from harness.cli.usage import show_expected
     from harness.running.expected import expected_requests
@@ -42,9 +42,11 @@ def check(
     plan = read_plan(suite, data=data, limit=limit, candidates=candidate or [], splits=split or [], home=home)
     announce(plan, console)
     outlooks: list[Outlook] = []
-    if plan.trainings:
+    if plan.trainings or plan.judge_trainings:
         with console.status("reading the rows of trainings …"):
-            outlooks = look_ahead(plan, adapters=home / "adapters", remembered=remembered(plan, home))
+            outlooks = look_ahead(
+                plan, adapters=home / "adapters", remembered=remembered(plan, home), rewarded=rewarded(plan, home)
+            )
     show_candidates(plan, outlooks, console)
     show_expected(expected_requests(plan), console)
     if outlooks:
@@ -75,25 +77,30 @@ def show_candidates(plan: Plan, outlooks: Sequence[Outlook], console: Console) -
         unit = " requests" if isinstance(spec.model, OpenAIModel) else ""
         table.add_row(name, model, spec.prompting.kind.replace("_", "-"), training, f"{len(plan.samples):,}{unit}")
     console.print(table)
+    for judge in plan.judge_trainings:
+        line = f"  judge {judge.candidate}: reward model on {judge.spec.base}, {lines[judge.candidate]}"
+        console.print(line, highlight=False, markup=False)
 
 
 def training_line(outlook: Outlook) -> str:
-    """Rows and steps of a training, who teaches it, and whether an equal training is there."""
-    from harness.running.trainings import steps_of
+    """Rows and steps of a training, who teaches or rewards it, and whether an equal training is there."""
+    from harness.training.recipe import steps_of
 
     planned, taught = outlook.planned, outlook.taught
     if taught is None:
         teacher = planned.teacher.name if planned.teacher is not None else ""
-        return f"up to {len(planned.samples):,} rows by {teacher}, up to {steps_of(planned):,} steps"
+        return f"up to {planned.rows:,} rows by {teacher}, up to {steps_of(planned.spec, planned.rows):,} steps"
     by = f" by {planned.teacher.name}" if planned.teacher is not None else ""
-    steps = outlook.plan.steps if outlook.plan is not None else steps_of(taught)
-    line = f"{len(taught.samples):,} rows{by}, {steps:,} steps"
+    steps = outlook.plan.steps if outlook.plan is not None else steps_of(taught.spec, taught.rows)
+    line = f"{taught.rows:,} rows{by}, {steps:,} steps"
+    if planned.spec.rewards:
+        line += f", rewarded by {', '.join(planned.spec.rewards)}"
     return line + (", trained" if outlook.trained is not None else "")
 
 
 def show_overlaps(plan: Plan, console: Console) -> None:
     """Contamination, when anything is trained. Raises ContaminationError where there is more than the suite allows."""
-    if not plan.trainings:
+    if not plan.trainings and not plan.judge_trainings:
         return
     overlaps = plan.overlaps()
     allowed = plan.loaded.suite.contamination.allow_share

@@ -15,7 +15,8 @@ import typer
 MODULES = {
     "entailment": "entailment", "correctness": "correctness", "hallucination": "hallucination", "context_relevance": "retrieval",
     "context_recall": "retrieval", "faithfulness": "retrieval", "relevancy": "relevancy",
-    "toxicity": "toxicity", "geval": "geval", "pairwise": "pairwise", "rouge": "overlap", "bleu": "overlap", "chrf": "overlap",
+    "toxicity": "toxicity", "geval": "geval", "pairwise": "pairwise", "reward": "reward",
+    "rouge": "overlap", "bleu": "overlap", "chrf": "overlap",
     "exact_match": "overlap", "token_f1": "overlap", "regex": "overlap", "json_schema": "overlap", "perplexity": "likelihood",
     "mcq": "likelihood", "classification": "classification", "macro_f1": "classification", "custom": "custom",
 }  # fmt: skip

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.data.sources import Rows
     from harness.models.load import ModelRoom
     from harness.records import Case, Judge, Judgement, Message
-    from harness.suite.grammar import AnyJudgeSpec
+    from harness.suite.grammar import AnyJudgeSpec, TransformersModel
 
 CHUNK = 128
 
@@ -84,10 +84,31 @@ def build_judge(
     builder = JudgeBuilder(models, steps=home / "geval_steps", trusted=root if agreed else None)
     try:
         with models.for_user(judge):
-            return builder.build(judge, spec), models
+            return builder.build(judge, spec, trained=trained_by(suite, judge, home)), models
     except UserError as error:
         place = load_suite(suite).problem(("judges", judge), "") if suite is not None else f"judge {judge}: "
         raise UserError(f"{place}{error}") from None
+
+
+def trained_by(suite: str | None, judge: str, home: Path) -> tuple[TransformersModel, Path] | None:
+    """Base and adapter of a judge that the suite trains; None for any other. Raises UserError where it is not trained yet."""
+    from harness.cli.session import read_plan
+    from harness.errors import UserError
+    from harness.running.trainings import key_of
+    from harness.store import Home
+    from harness.suite import load_suite
+    from harness.suite.grammar import RewardSpec
+    from harness.training.checkpoints import find_training
+
+    spec = load_suite(suite).suite.judges.get(judge) if suite is not None else None
+    if suite is None or not isinstance(spec, RewardSpec) or spec.train is None:
+        return None
+    plan = read_plan(suite, data=None, limit=None, candidates=[], splits=[])
+    planned = next(one for one in plan.judge_trainings if one.candidate == judge)
+    found = find_training(Home(home).adapters, key_of(plan, planned))
+    if found is None:
+        raise UserError(f"must be trained first (nothing of it is in {home}). Run muster train {suite}")
+    return planned.base, Path(found.path)
 
 
 def judge_all(built: Judge, name: str, cases: Sequence[Case], console: Console) -> Iterator[list[Judgement]]:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def evaluate_plan(
         plan, classroom, adapters=home.adapters, stages=stages, console=console, fresh=fresh, no_train=no_train
     )
     candidates = build_candidates(plan, models, trainings, failures, console)
-    judges = build_all_judges(plan, builder, models, console)
+    judges = build_all_judges(plan, builder, models, trainings, failures, console)
     record = describe(plan, judges, contamination=len(overlaps))
     return evaluate(
         plan, candidates=candidates, judges=judges, trainings=trainings, home=home, stages=stages, record=record,
@@ -142,7 +143,7 @@ def train_missing(
     fresh: bool = False,
     no_train: bool = False,
 ) -> tuple[dict[str, Training], dict[str, Failure]]:
-    """The planned trainings, reused where an equal one is complete, and why those that stopped did.
+    """The planned trainings, reused where an equal one is complete, and why those that stopped did; judges come first.
 
     What a training learns of a teacher comes from `classroom`. Raises UserError for `no_train` where a training is missing;
     other candidates go on when one training stops.
@@ -158,7 +159,7 @@ def train_missing(
     def tell(line: str) -> None:
         console.print(f"  {line}", highlight=False, markup=False)
 
-    for planned in plan.trainings:
+    for planned in (*plan.judge_trainings, *plan.trainings):
         try:
             taught = classroom.remembered(planned, trainings) if no_train else classroom.taught(planned, trainings)
             if taught is None:
@@ -166,8 +167,9 @@ def train_missing(
             if taught.lesson:
                 tell(f"{planned.candidate}: {describe_lesson(taught.lesson)}")
             trainings[planned.candidate] = train_planned(
-                plan, taught, adapters=adapters, stages=stages, fresh=fresh, no_train=no_train, notice=tell
-            )
+                plan, taught, adapters=adapters, stages=stages, fresh=fresh, no_train=no_train, notice=tell,
+                reward=classroom.reward(planned, trainings),
+            )  # fmt: skip
         except IncompleteError as error:
             failures[planned.candidate] = Failure(kind="training_failed", message=str(error))
             console.print(f"  {planned.candidate}: {error}", style="red", highlight=False, markup=False)
@@ -215,20 +217,35 @@ def try_custom_judges(plan: Plan, builder: JudgeBuilder) -> None:
     for name, spec in plan.loaded.suite.judges.items():
         if isinstance(spec, CustomSpec):
             with contextlib.suppress(ModelError):  # told where the judges are built for good
-                build_judge(plan, builder, name)
+                build_judge(plan, builder, name, {})
 
 
-def build_judge(plan: Plan, builder: JudgeBuilder, name: str) -> Judge:
-    """One judge of the suite. Raises SuiteError at its line where its options are wrong, ModelError for its model."""
-    from harness.errors import SuiteError, UserError
+def build_judge(
+    plan: Plan, builder: JudgeBuilder, name: str, trainings: Mapping[str, Training] = MappingProxyType({})
+) -> Judge:
+    """One judge of the suite. Raises SuiteError at its line where its options are wrong, ModelError for its model, or where
+    it is trained by the suite and its training stopped.
+    """
+    from harness.errors import ModelError, SuiteError, UserError
 
+    planned = next((one for one in plan.judge_trainings if one.candidate == name), None)
+    if planned is not None and name not in trainings:
+        raise ModelError(f"judge '{name}' is not trained: its training stopped.")
+    trained = (planned.base, Path(trainings[name].path)) if planned is not None else None
     try:
-        return builder.build(name, plan.loaded.suite.judges[name])
+        return builder.build(name, plan.loaded.suite.judges[name], trained=trained)
     except UserError as error:
         raise SuiteError([plan.loaded.problem(("judges", name), str(error))]) from None
 
 
-def build_all_judges(plan: Plan, builder: JudgeBuilder, models: ModelRoom, console: Console) -> list[Judge]:
+def build_all_judges(
+    plan: Plan,
+    builder: JudgeBuilder,
+    models: ModelRoom,
+    trainings: Mapping[str, Training],
+    failures: Mapping[str, Failure],
+    console: Console,
+) -> list[Judge]:
     """The suite's judges in order; one that cannot be loaded leaves every answer unscored with the reason."""
     from harness.errors import ModelError
     from harness.records import Failure, Metric
@@ -239,13 +256,12 @@ def build_all_judges(plan: Plan, builder: JudgeBuilder, models: ModelRoom, conso
     for name, spec in plan.loaded.suite.judges.items():
         try:
             with models.for_user(name):
-                judges.append(build_judge(plan, builder, name))
+                judges.append(build_judge(plan, builder, name, trainings))
         except ModelError as error:
             console.print(f"  judge {name}: {error}", style="red", highlight=False, markup=False)
             metric = Metric(name=name, direction=direction_of(spec))
-            judges.append(
-                UnavailableJudge(metric=metric, failure=Failure(kind="judge_unavailable", message=str(error)))
-            )
+            failure = failures.get(name) or Failure(kind="judge_unavailable", message=str(error))
+            judges.append(UnavailableJudge(metric=metric, failure=failure))
     return judges
 
 

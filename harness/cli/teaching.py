@@ -1,4 +1,4 @@
-"""Wires teachers and the judges of `keep` to the trainings that learn from them."""
+"""Wires teachers, the judges of `keep` and those of `reward` to the trainings that learn from them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from harness.models.load import ModelRoom
     from harness.records import Judge, Training
     from harness.running.lessons import Teaching
-    from harness.running.outlook import Remembered
+    from harness.running.outlook import Remembered, Rewarded
     from harness.running.plan import Plan, PlannedTraining
     from harness.running.stages import Stages
     from harness.store import Home
+    from harness.training.recipe import Reward
     from judges import JudgeBuilder
 
 
@@ -58,7 +59,7 @@ class Classroom:
             fresh = self._fresh and teacher.key not in self._asked
             self._asked.add(teacher.key)
             self._held[key] = learn(
-                planned, teacher=teacher, judges=self._judges(planned), folder=self._home.lessons,
+                planned, teacher=teacher, judges=self._judges(planned, trainings), folder=self._home.lessons,
                 stages=self._stages, fresh=fresh,
             )  # fmt: skip
         held = self._held[key]
@@ -72,11 +73,24 @@ class Classroom:
         if planned.teacher is None:
             return planned
         try:
-            teacher, judges = self._teacher(planned, trainings), self._judges(planned)
+            teacher, judges = self._teacher(planned, trainings), self._judges(planned, trainings)
         except (IncompleteError, SuiteError):  # not there; or code of the suite's that may not run
             return None
         folder = self._home.path / "lessons"
         return recall(planned, teacher=teacher, judges=judges, folder=folder, stages=self._stages)
+
+    def reward(self, planned: PlannedTraining, trainings: Mapping[str, Training]) -> Reward | None:
+        """The judges that reward a training, `trainings` among them; None for one that no judge rewards.
+
+        Raises ModelError where a judge's model is not there, SuiteError where its options are wrong.
+        """
+        from harness.running.trainings import reward_of
+
+        judges = {}
+        for name in planned.spec.rewards:
+            with self._models.for_user(f"{name} as reward"):
+                judges[name] = build_judge(self._plan, self._builder, name, trainings)
+        return reward_of(planned, judges) if judges else None
 
     def _teacher(self, planned: PlannedTraining, trainings: Mapping[str, Training]) -> Teaching:
         """The teacher as a candidate. Weights of this machine are loaded for the lesson alone, and make room for the training."""
@@ -97,16 +111,35 @@ class Classroom:
                 training=trainings.get(name), samples=planned.samples,
             )  # fmt: skip
 
-    def _judges(self, planned: PlannedTraining) -> dict[str, Judge]:
+    def _judges(self, planned: PlannedTraining, trainings: Mapping[str, Training]) -> dict[str, Judge]:
         judges = {}
         for name in planned.spec.keep:
             with self._models.for_user(f"{name} of training rows"):
-                judges[name] = build_judge(self._plan, self._builder, name)
+                judges[name] = build_judge(self._plan, self._builder, name, trainings)
         return judges
 
 
 def remembered(plan: Plan, home: Path) -> Remembered:
     """What makes a training the one its teacher has taught, from what lies in `home` alone; writes nothing."""
+    return _silent(plan, home).remembered
+
+
+def rewarded(plan: Plan, home: Path) -> Rewarded:
+    """The judges that reward a training, where they are there and no code of the suite's has to run for it."""
+    from harness.errors import IncompleteError, SuiteError
+
+    classroom = _silent(plan, home)
+
+    def judges(planned: PlannedTraining, trainings: Mapping[str, Training]) -> Reward | None:
+        try:
+            return classroom.reward(planned, trainings)
+        except (IncompleteError, SuiteError):
+            return None
+
+    return judges
+
+
+def _silent(plan: Plan, home: Path) -> Classroom:
     from rich.console import Console
 
     from harness.cli.progress import ProgressStages
@@ -117,7 +150,7 @@ def remembered(plan: Plan, home: Path) -> Remembered:
     models = ModelRoom(plan.loaded.root)
     builder = JudgeBuilder(models, steps=home / "geval_steps")
     silent = ProgressStages(Console(), quiet=True)
-    return Classroom(plan, home=Home(home), models=models, builder=builder, stages=silent).remembered
+    return Classroom(plan, home=Home(home), models=models, builder=builder, stages=silent)
 
 
 def _lesson_key(planned: PlannedTraining) -> tuple[object, ...]:

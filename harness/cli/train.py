@@ -24,14 +24,14 @@ def train(
     ] = 0,
     ids: Annotated[bool, typer.Option("--ids", help="With --show: the token ids too.")] = False,
 ) -> None:
-    """Train the candidates of a suite that have no adapter yet."""
+    """Train the candidates and judges of a suite that have no adapter yet."""
     from rich.console import Console
     from rich.table import Table
 
     from harness.cli.check import show_overlaps
     from harness.cli.progress import ProgressStages
     from harness.cli.session import announce, confirm_requests, read_plan, train_missing, with_means
-    from harness.cli.teaching import Classroom, remembered
+    from harness.cli.teaching import Classroom, remembered, rewarded
     from harness.cli.trainings import show_outlooks, show_rows
     from harness.cli.usage import show_usage
     from harness.errors import UserError
@@ -42,8 +42,8 @@ def train(
     plan = read_plan(
         suite, data=data, limit=None, candidates=candidate or [], splits=[], home=home, trust_code=trust_code
     )  # fmt: skip
-    if not plan.trainings:
-        raise UserError(f"{plan.loaded.file.name}: no chosen candidate has a 'train:' section")
+    if not plan.trainings and not plan.judge_trainings:
+        raise UserError(f"{plan.loaded.file.name}: no chosen candidate and no judge has a 'train:' section")
     announce(plan, console)
     if show:
         show_rows(plan, show, console, ids=ids, remembered=remembered(plan, home))
@@ -51,7 +51,9 @@ def train(
     place, stages = Home(home), ProgressStages(console)
     plan, models, builder = with_means(plan, home, trust_code=trust_code)
     with console.status("reading the rows of trainings …"):
-        outlooks = look_ahead(plan, adapters=place.adapters, remembered=remembered(plan, home))
+        outlooks = look_ahead(
+            plan, adapters=place.adapters, remembered=remembered(plan, home), rewarded=rewarded(plan, home)
+        )
     show_outlooks(plan, outlooks, console)
     console.print()
     show_overlaps(plan, console)
@@ -64,8 +66,9 @@ def train(
     for column in ("candidate", "rows", "steps", "tokens", "trainable", "loss", "seconds", "adapter"):
         table.add_column(column, justify="left" if column in ("candidate", "adapter") else "right")
     for name, training in trainings.items():
-        losses = [entry["loss"] for entry in training.log if "loss" in entry]
-        loss = f"{losses[0]:.3f} → {losses[-1]:.3f}" if losses else "–"
+        what = next((what for what in ("reward", "margin", "loss") if any(what in entry for entry in training.log)), "")
+        values = [entry[what] for entry in training.log if what in entry]
+        loss = f"{'' if what == 'loss' else what + ' '}{values[0]:.3f} → {values[-1]:.3f}" if values else "–"
         table.add_row(
             name, f"{training.rows:,}", f"{training.steps:,}", f"{training.tokens:,}",
             f"{training.trainable_parameters:,} of {training.total_parameters:,}", loss, f"{training.seconds:.0f}",

@@ -111,14 +111,14 @@ def _tokens(outlooks: Sequence[Outlook]) -> Table:
     table = _table(*columns, left=("training", "split"))
     for outlook in outlooks:
         plan, audit = outlook.plan, outlook.audited.audit
-        rows = f"{plan.rows if plan is not None else len(outlook.planned.samples):,}"
+        rows = f"{plan.rows if plan is not None else outlook.planned.rows:,}"
         steps = f"{plan.steps:,}" if plan is not None else "–"
         in_all = f"{plan.tokens:,}" if plan is not None and plan.tokens is not None else "–"
         counts = ("–", in_all, "–", "–")
         if audit is not None:
             share = audit.trained_tokens / audit.tokens
             counts = (f"{audit.tokens:,}", in_all, f"{share:.0%}", _padding(outlook, audit))
-        table.add_row(outlook.planned.candidate, outlook.planned.split, rows, steps, *counts)
+        table.add_row(outlook.planned.candidate, outlook.planned.source, rows, steps, *counts)
     return table
 
 
@@ -150,7 +150,7 @@ def _print_audit(plan: Plan, audited: AuditedRows, shared: Sequence[Outlook], co
     from rich.text import Text
 
     names = ", ".join(outlook.planned.candidate for outlook in shared)
-    console.print(Text(f"\naudit of {shared[0].planned.split} ({names})"))
+    console.print(Text(f"\naudit of {shared[0].planned.source} ({names})"))
     for state, line in _findings(plan, audited, shared[0]):
         console.print(Text.assemble("  ", (f"{state:<4}", STYLES[state]), "  ", line))
 
@@ -163,6 +163,8 @@ def _findings(plan: Plan, audited: AuditedRows, outlook: Outlook) -> Iterator[tu
     audit = audited.audit
     for line in audited.harm:
         yield "stop", line
+    for line in audited.counts:
+        yield "ok", line
     if audited.untold:
         yield "note", f"not audited: {audited.untold}"
     if audit is not None and outlook.planned.spec.objective == "language_modelling":
@@ -225,7 +227,8 @@ def _placed(plan: Plan, outlook: Outlook, line: str) -> str:
     named = NAMED.match(line)
     if named is None:
         return line
-    path = ("candidates", outlook.planned.candidate, "train", named[1])
+    part = "judges" if outlook.planned in plan.judge_trainings else "candidates"
+    path = (part, outlook.planned.candidate, "train", named[1])
     return str(plan.loaded.problem(path, line[named.end() :]))
 
 

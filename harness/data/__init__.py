@@ -2,6 +2,7 @@
 
 from harness.data.contamination import Overlap, OverlapCount, check_contamination, count_overlaps, find_overlaps
 from harness.data.dataset import Dataset, load_dataset
+from harness.data.preferences import preference_line, read_preferences
 
 __all__ = [
     "Dataset",
@@ -11,4 +12,6 @@ __all__ = [
     "count_overlaps",
     "find_overlaps",
     "load_dataset",
+    "preference_line",
+    "read_preferences",
 ]

@@ -24,7 +24,7 @@ from typing import Literal
 from harness.data.dataset import Dataset
 from harness.data.samples import every_turn
 from harness.errors import ContaminationError
-from harness.records import Sample
+from harness.records import Preference, Sample
 from harness.suite.grammar import Suite
 
 Kind = Literal["exact", "normalised", "near"]
@@ -126,21 +126,29 @@ def count_overlaps(overlaps: Iterable[Overlap], dataset: Dataset) -> list[Overla
 
 
 def check_contamination(
-    dataset: Dataset, suite: Suite, *, training_splits: Sequence[str] | None = None
+    dataset: Dataset,
+    suite: Suite,
+    *,
+    training_splits: Sequence[str] | None = None,
+    preferences: Sequence[Preference] = (),
 ) -> list[Overlap]:
     """The overlaps of training splits with evaluation splits, where the suite accepts them.
 
-    `training_splits` are those with `use: training` where none are named. Raises ContaminationError, with the row
+    `training_splits` are those with `use: training` where none are named; `preferences` are learnt from too, under the names
+    of their files. Raises ContaminationError, with the row
     numbers of the first ten pairs, where a larger share of an evaluation split's rows is hit than
     `contamination.allow_share`.
     """
     if training_splits is None:
         training_splits = [name for name, split in suite.splits.items() if split.use == "training"]
     overlaps: list[Overlap] = []
-    for training in training_splits:
+    learnt = {name: list(dataset.splits[name]) for name in training_splits}
+    for preference in preferences:
+        learnt.setdefault(preference.sample.split, []).append(preference.sample)
+    for training, samples in learnt.items():
         for name in suite.evaluation_splits():
             if name != training:
-                overlaps += find_overlaps(dataset.splits[training], dataset.splits[name], near=suite.contamination.near)
+                overlaps += find_overlaps(samples, dataset.splits[name], near=suite.contamination.near)
     allowed = suite.contamination.allow_share
     refused = [count for count in count_overlaps(overlaps, dataset) if count.share > allowed]
     if refused:

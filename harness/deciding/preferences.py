@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness import stats
-from harness.records import Judgement, Run, Sample
+from harness.records import Answer, Judgement, Metric, Preference, Run, Sample
 
 if TYPE_CHECKING:
     from harness.store import Store
@@ -86,6 +86,17 @@ class Preferences:
     confidence: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preferred:
+    """Pairs of answers of which one is preferred, and what was left out."""
+
+    preferences: tuple[Preference, ...]
+    undecided: int
+    """Ties, and games whose two orders disagree."""
+    unfit: int
+    """Pairs decided, but with an empty answer or the same one twice."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Game:
     """One game from the side of its first candidate."""
@@ -142,6 +153,57 @@ def preferences(
         bias=_bias(asked, units, confidence) if asked else None,
         confidence=confidence,
     )
+
+
+def preferred(
+    metric: Metric,
+    judgements: Iterable[Judgement],
+    samples: Sequence[Sample],
+    answers: Iterable[Answer],
+    candidates: Sequence[str],
+    *,
+    margin: float = 0.0,
+) -> Preferred:
+    """What a metric's judgements prefer, as pairs of answers to train on: in the order of samples and candidates.
+
+    Of a pairwise judge, the games that both orders decided alike. Of any other metric, pairs of answers to one sample whose
+    scores differ by more than `margin`, the better one by the metric's direction first.
+    """
+    texts = {(a.sample_id, a.candidate): (a.completion.text or "").strip() for a in answers}
+    told = list(judgements)
+    verdicts = {key: game.verdict for key, game in _games(told, {s.id for s in samples}, candidates).items()}
+    if not verdicts:
+        verdicts = _by_score(metric, told, candidates, margin)
+    found, undecided, equal = [], 0, 0
+    for sample in samples:
+        for first, second in combinations(candidates, 2):
+            verdict = verdicts.get((sample.id, first, second))
+            pair = texts.get((sample.id, first), ""), texts.get((sample.id, second), "")
+            if verdict is None:
+                continue
+            if verdict not in ("win", "loss"):
+                undecided += 1
+            elif not all(pair) or pair[0] == pair[1]:
+                equal += 1
+            else:
+                chosen, rejected = pair if verdict == "win" else pair[::-1]
+                found.append(Preference(sample=sample, chosen=chosen, rejected=rejected))
+    return Preferred(preferences=tuple(found), undecided=undecided, unfit=equal)
+
+
+def _by_score(
+    metric: Metric, judgements: Iterable[Judgement], candidates: Sequence[str], margin: float
+) -> dict[tuple[str, str, str], str]:
+    """The verdict on every pair of answers to one sample that both have a score."""
+    scores = {(j.id, j.candidate): j.score for j in judgements if j.score is not None}
+    found = {}
+    for sample in dict.fromkeys(sample for sample, _ in scores):
+        for first, second in combinations(candidates, 2):
+            ours, theirs = scores.get((sample, first)), scores.get((sample, second))
+            if ours is not None and theirs is not None:
+                better = ours - theirs if metric.direction == "higher" else theirs - ours
+                found[sample, first, second] = "win" if better > margin else "loss" if -better > margin else "tie"
+    return found
 
 
 def _games(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from harness.records import (
     Message,
     PairClassifier,
     Prompt,
+    RewardModel,
     ScoreSampler,
     TextClassifier,
 )
@@ -34,6 +36,7 @@ from harness.suite.grammar import AnswersModel, OpenAIModel, TransformersModel
 if TYPE_CHECKING:
     from harness.models.endpoint import EndpointModel, Hosts
     from harness.models.local import LocalGenerator, LocalModel
+    from harness.models.reward import LocalRewardModel
 
 
 class ModelRoom:
@@ -53,6 +56,7 @@ class ModelRoom:
         self._pairs: dict[tuple[str, bool], PairClassifier] = {}
         self._texts: dict[str, TextClassifier] = {}
         self._embedders: dict[str, Embedder] = {}
+        self._rewards: dict[str, LocalRewardModel] = {}
 
     # ---------------------------------------------------------------------------------------- models of the encoder
 
@@ -79,6 +83,23 @@ class ModelRoom:
         if name not in self._embedders:
             self._embedders[name] = load_embedder(name, self._root, anywhere=self._anywhere)
         return self._embedders[name]
+
+    def reward_model(self, spec: Any, *, adapter: Path | None = None) -> RewardModel:
+        """A reward model, with `adapter` instead of the spec's own. Raises ModelError where files are missing."""
+        found = self._find(spec, adapter)
+        return _LazyRewardModel(key=found.key, load=partial(self._reward_model, found))
+
+    def _reward_model(self, found: _Found) -> LocalRewardModel:
+        from harness.models.local import LocalModel
+        from harness.models.reward import LocalRewardModel
+
+        if found.key not in self._rewards:
+            bare = LocalModel(found.folder, dtype=found.spec.dtype)  # of which only the dtype is used
+            self._rewards[found.key] = LocalRewardModel(
+                found.folder, name=found.spec.path, key=found.key, adapter=found.adapter, chat_template=found.template,
+                dtype=bare.dtype,
+            )  # fmt: skip
+        return self._rewards[found.key]
 
     # ------------------------------------------------------------------------------------------ causal language models
 
@@ -227,3 +248,12 @@ class _LazyChoiceScorer:
 
     def log_likelihoods(self, prompts: Sequence[tuple[Message, ...]], choices: Sequence[str]) -> list[list[float]]:
         return self.load().log_likelihoods(prompts, choices) if prompts else []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LazyRewardModel:
+    key: str
+    load: Callable[[], RewardModel]
+
+    def rewards(self, answered: Sequence[tuple[str, str]]) -> list[float | Failure]:
+        return self.load().rewards(answered) if answered else []

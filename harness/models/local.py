@@ -387,7 +387,7 @@ class LocalGenerator:
             message = f"the model's logits are not finite after {len(out.ids)} tokens; try dtype: float32"
             failure = Failure(kind="not_finite", message=message)
         return Completion(
-            text=None if failure else _cut(rendering.decode(self.model.tokenizer, out.ids), settings.stop),
+            text=None if failure else rendering.decode(self.model.tokenizer, out.ids, stop=settings.stop),
             finish_reason=None if failure else out.finish,
             prompt_tokens=len(row.ids),
             completion_tokens=len(out.ids),
@@ -480,12 +480,6 @@ def _stop_test(tokenizer: Any, stop: Sequence[str]) -> Callable[[list[int]], boo
         return any(end in text for end in stop)
 
     return is_stopped
-
-
-def _cut(text: str, stop: Sequence[str]) -> str:
-    """The text before the first of the stop texts."""
-    ends = [place for place in (text.find(end) for end in stop) if place >= 0]
-    return text[: min(ends)].strip() if ends else text
 
 
 @contextmanager

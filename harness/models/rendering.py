@@ -206,6 +206,8 @@ def stop_ids(tokenizer: Any, configured: int | Sequence[int] | None) -> tuple[in
     return tuple(sorted({*listed, *own}))
 
 
-def decode(tokenizer: Any, ids: Sequence[int]) -> str:
-    """The text of generated ids, special tokens and white space around it left out."""
-    return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)).strip()
+def decode(tokenizer: Any, ids: Sequence[int], *, stop: Sequence[str] = ()) -> str:
+    """The text of generated ids before the first of the stop texts, special tokens and white space around it left out."""
+    text = str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)).strip()
+    ends = [place for place in (text.find(end) for end in stop) if place >= 0]
+    return text[: min(ends)].strip() if ends else text

@@ -98,8 +98,7 @@ def evaluate(
     nearest = near_the_worst(judgements, finished.metrics, plan.samples, taught)
     trained = [
         replace(trainings[name], record={**trainings[name].record, "nearest": nearest.get(name, {})})
-        for name in plan.candidates
-        if name in trainings
+        for name in trainings
     ]
     write_bundle(
         home, finished, samples=samples, answers=answers, judgements=judgements, trainings=trained, probes=probes,

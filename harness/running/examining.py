@@ -29,7 +29,7 @@ from harness.running.plan import Means, Plan, PlannedTraining
 from harness.running.runner import case_of, judged
 from harness.suite.checks import NOT_OF_ONE_ANSWER
 from harness.suite.grammar import LOSS, TrainSpec
-from harness.training.recipe import rows_of
+from harness.training.recipe import reference_rows
 from harness.training.selection import Validation
 
 Notice = Callable[[str], None]
@@ -58,7 +58,7 @@ def validation_of(
         notice=notice or (lambda line: None),
     )
     return Validation(
-        rows=tuple(rows_of(planned.spec, planned.validation, prompt)),
+        rows=tuple(reference_rows(planned.spec, planned.validation, prompt)),
         questions=examination.questions,
         samples=len(examination.samples),
         metrics={judge.metric.name: judge.metric for judge in examination.judges},

@@ -26,6 +26,7 @@ from harness.suite.grammar import (
     Retrieval,
     ZeroShot,
 )
+from harness.training.recipe import steps_of
 
 FORM_TOKENS = 400
 """Of a judge's form, without what it judges: criteria, steps, and what is asked for."""
@@ -50,12 +51,14 @@ class Expected:
 
 
 def expected_requests(plan: Plan) -> list[Expected]:
-    """One entry for each teacher, candidate and judge behind an endpoint, in this order, else in the suite's."""
+    """One entry for each teacher, reward, candidate and judge behind an endpoint, in this order, else in the suite's."""
     return [*expected_lessons(plan), *_candidates(plan), *_judges(plan)]
 
 
 def expected_lessons(plan: Plan) -> list[Expected]:
-    """One entry for each teacher behind an endpoint, and for each judge there that says which of its answers are kept."""
+    """What trainings ask: one entry for each teacher behind an endpoint, and for each judge there that says which of its
+    answers are kept, or rewards drawn answers.
+    """
     lessons = {
         (planned.teacher.name, planned.split, tuple(planned.spec.keep)): planned
         for planned in plan.trainings
@@ -80,7 +83,7 @@ def expected_lessons(plan: Plan) -> list[Expected]:
         answer = _answer_tokens(plan, planned.teacher.spec)
         for name in planned.spec.keep:
             found += _judge(f"{name} of training rows", plan.loaded.suite.judges[name], planned.samples, answer=answer)
-    return found
+    return [*found, *_rewards(plan)]
 
 
 def _candidates(plan: Plan) -> Iterator[Expected]:
@@ -141,20 +144,42 @@ def _judge(
     model = getattr(spec, "model", None)
     if not isinstance(model, OpenAIModel):
         return
-    forms, draws, answers = 1, 1, 1
-    if isinstance(spec, GEvalSpec):
-        forms = len(spec.criteria) if isinstance(spec.criteria, dict) else 1
-        draws = 1 if spec.mode == "topk" else spec.samples
-    elif isinstance(spec, PairwiseSpec):
-        forms, draws, answers = 2, spec.samples, 2
+    answers = 2 if isinstance(spec, PairwiseSpec) else 1
     shown = sum(_shown_tokens(sample) for sample in samples) + len(samples) * (FORM_TOKENS + answers * answer)
-    times = candidates * forms * draws
+    times = candidates * _calls(spec)
     yield Expected(
         user=user,
         model=model,
         requests=times * len(samples),
         tokens=Tokens(times * shown, times * len(samples) * GRADE_TOKENS),
     )
+
+
+def _rewards(plan: Plan) -> Iterator[Expected]:
+    for planned in plan.trainings:
+        train = planned.spec
+        drawn = steps_of(train, planned.rows) * train.batch_size * train.gradient_accumulation
+        for name in train.rewards:
+            spec = plan.loaded.suite.judges[name]
+            model = getattr(spec, "model", None)
+            if isinstance(model, OpenAIModel):
+                shown = sum(_shown_tokens(sample) for sample in planned.samples) / max(planned.rows, 1)
+                asked = drawn * _calls(spec)
+                size = round(asked * (shown + FORM_TOKENS + _answer_tokens(plan, plan.spec(planned.candidate))))
+                yield Expected(
+                    user=f"{planned.candidate}, by {name}",
+                    model=model,
+                    requests=asked,
+                    tokens=Tokens(size, asked * GRADE_TOKENS),
+                )
+
+
+def _calls(spec: AnyJudgeSpec) -> int:
+    """Requests for one answer, or one pair of answers."""
+    if isinstance(spec, GEvalSpec):
+        forms = len(spec.criteria) if isinstance(spec.criteria, dict) else 1
+        return forms * (1 if spec.mode == "topk" else spec.samples)
+    return 2 * spec.samples if isinstance(spec, PairwiseSpec) else 1
 
 
 def _shown_tokens(sample: Sample) -> int:

@@ -6,6 +6,7 @@ from its record, without loading the model stack.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 from harness.data.contamination import Overlap, find_overlaps
 from harness.errors import ModelError, UserError
 from harness.models import identity
+from harness.models.candidates import settings_of
 from harness.records import Training
 from harness.running.plan import Plan, PlannedTraining
 from harness.running.trainings import key_of, prompt_of
-from harness.training.audit import Audit, TokenRow, audit_training
+from harness.suite.grammar import REFERRING
+from harness.training.audit import Audit, PairAudit, TokenRow, audit_pairs, audit_prompts, audit_training
 from harness.training.checkpoints import find_training
-from harness.training.recipe import TrainingPlan, TrainingRow, rows_of
+from harness.training.recipe import Reward, TrainingPlan, name_rows, rows_of
 
 if TYPE_CHECKING:
     from harness.training.forecast import Forecast
@@ -36,6 +39,8 @@ class AuditedRows:
     """What stops every training on these rows, a line each."""
     untold: str = ""
     """Why the rows could not be tokenised."""
+    counts: tuple[str, ...] = ()
+    """What the audit counted where rows are no answers to train: of preferences, or prompts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,17 +64,21 @@ class Outlook:
     """What stops this training, besides its rows; a line each that begins with the option's name in quotes."""
 
 
+Rewarded = Callable[[PlannedTraining, Mapping[str, Training]], Reward | None]
+"""The judges that reward a training, given the trainings that are finished; None where they cannot be had without running."""
 Remembered = Callable[[PlannedTraining, Mapping[str, Training]], PlannedTraining | None]
 """A training as its teacher has taught it, given the trainings that are finished; None where it has not."""
 
 
-def look_ahead(plan: Plan, *, adapters: Path, remembered: Remembered) -> list[Outlook]:
-    """The outlook of each planned training, in order. Loads the model stack where one is not trained yet."""
+def look_ahead(plan: Plan, *, adapters: Path, remembered: Remembered, rewarded: Rewarded) -> list[Outlook]:
+    """The outlook of each planned training, judges' first. Loads the model stack where one is not trained yet."""
     audits: dict[tuple[object, ...], AuditedRows] = {}
     trainings: dict[str, Training] = {}
     outlooks = []
-    for planned in plan.trainings:
-        outlook = _outlook(plan, planned, remembered(planned, trainings), adapters, audits)
+    for planned in (*plan.judge_trainings, *plan.trainings):
+        taught = remembered(planned, trainings)
+        trained = _finished(plan, taught, adapters, rewarded(planned, trainings)) if taught is not None else None
+        outlook = _outlook(plan, planned, taught, trained, adapters, audits)
         if outlook.trained is not None:
             trainings[planned.candidate] = outlook.trained
         outlooks.append(outlook)
@@ -81,11 +90,15 @@ def audited_rows(
 ) -> list[tuple[AuditedRows, list[PlannedTraining]]]:
     """The audited rows of the planned trainings, trained already or not, each with the trainings that share them.
 
+    Of objectives that learn no references, none.
+
     Raises ModelError where a base is missing, UserError where a teacher has not given its answers.
     """
     audits: dict[tuple[object, ...], AuditedRows] = {}
     groups: dict[int, tuple[AuditedRows, list[PlannedTraining]]] = {}
     for planned in plan.trainings:
+        if planned.spec.objective in REFERRING:
+            continue
         taught = remembered(planned, {}) if remembered is not None else planned
         if taught is None:
             raise UserError(f"candidate '{planned.candidate}' has no rows yet: {_untaught(planned)}.")
@@ -111,10 +124,10 @@ def _outlook(
     plan: Plan,
     planned: PlannedTraining,
     taught: PlannedTraining | None,
+    trained: Training | None,
     adapters: Path,
     audits: dict[tuple[object, ...], AuditedRows],
 ) -> Outlook:
-    trained = _finished(plan, taught, adapters) if taught is not None else None
     if trained is not None:
         audited = AuditedRows(audit=_audit_of(trained))
         return Outlook(planned=planned, taught=taught, plan=_plan_of(trained), trained=trained, audited=audited)
@@ -127,6 +140,8 @@ def _outlook(
         folder = find_base(plan, planned)
         if taught is not None:
             audited = _audit_once(plan, taught, folder, audits)
+        if planned.spec.objective in REFERRING:
+            return Outlook(planned=planned, taught=taught, plan=_planned(planned, folder), audited=audited)
         if planned.spec.evaluate_every is not None:
             validation = _audit_once(plan, replace(planned, samples=planned.validation), folder, audits)
         forecast = _forecast(plan, taught or planned, folder, adapters, audited)
@@ -162,25 +177,27 @@ def _audit_once(
     """The audited rows of a training, from `audits` where another training has the same."""
     spec, base = planned.spec, planned.base
     try:
-        rows = tuple(rows_of(spec, planned.samples, prompt_of(plan)))
+        rows = tuple(rows_of(spec, planned.samples, prompt_of(plan), planned.preferences))
     except UserError as error:
         return AuditedRows(harm=tuple(str(error).splitlines()))
-    key = (
-        spec.objective,
-        rows,
-        folder,
-        base.chat_template,
-        spec.max_length,
-        spec.truncation,
-        spec.batch_size,
-        *spec.allow,
-    )
+    key: tuple[object, ...] = (
+        spec.objective, json.dumps([[row.row, *row.content] for row in rows]), folder, base.chat_template,
+        spec.max_length, spec.truncation, spec.batch_size, *spec.allow,
+    )  # fmt: skip
     if key not in audits:
         audits[key] = _audit(plan, planned, rows, folder)
     return audits[key]
 
 
-def _audit(plan: Plan, planned: PlannedTraining, rows: Sequence[TrainingRow], folder: Path) -> AuditedRows:
+def _planned(planned: PlannedTraining, folder: Path) -> TrainingPlan:
+    """What a training that is not forecast will take: parameters and steps."""
+    from harness.training.planning import plan_training, refuse_unusable
+
+    refuse_unusable(planned.spec, planned.base)
+    return plan_training(planned.spec, folder=folder, rows=planned.rows)
+
+
+def _audit(plan: Plan, planned: PlannedTraining, rows: Sequence[Any], folder: Path) -> AuditedRows:
     from harness.models.local import LocalModel
     from harness.training.planning import window_of
 
@@ -189,12 +206,34 @@ def _audit(plan: Plan, planned: PlannedTraining, rows: Sequence[TrainingRow], fo
         model = LocalModel(
             folder, name=planned.base.path, chat_template=plan.loaded.root / template if template else None
         )
+        limits: dict[str, Any] = {
+            "max_length": spec.max_length, "window": window_of(folder), "truncation": spec.truncation,
+        }  # fmt: skip
+        if spec.preferences is not None:
+            _, pairs = audit_pairs(model.tokenizer, rows, allow=spec.allow, **limits)
+            return AuditedRows(counts=_told_pairs(pairs))
+        if spec.rewards:
+            room = settings_of(plan.spec(planned.candidate), plan.loaded.suite).max_new_tokens
+            _, prompts = audit_prompts(model.tokenizer, rows, max_new_tokens=room, **limits)
+            return AuditedRows(
+                counts=(f"every prompt leaves room for {room:,} tokens; the longest has {prompts.longest:,}",)
+            )
         kept, audit = audit_training(spec, model.tokenizer, rows, window=window_of(folder), encodes=model.encodes)
     except UserError as error:
         return AuditedRows(harm=tuple(str(error).splitlines()))
     except ModelError as error:
         return AuditedRows(untold=str(error))
     return AuditedRows(rows=tuple(kept), audit=audit, tokenizer=model.tokenizer)
+
+
+def _told_pairs(audit: PairAudit) -> tuple[str, ...]:
+    """What the audit of preferences counted, in a line each."""
+    left = (f"{name_rows(audit.dropped)}: longer than max_length, left out",) if audit.dropped else ()
+    return (
+        "both answers of every pair end with the end-of-sequence token, after what inference feeds",
+        f"answers have {audit.chosen_mean:.0f} tokens where preferred, {audit.rejected_mean:.0f} where not",
+        *left,
+    )
 
 
 def _forecast(plan: Plan, planned: PlannedTraining, folder: Path, adapters: Path, audited: AuditedRows) -> Forecast:
@@ -227,9 +266,11 @@ def _fingerprint(plan: Plan, planned: PlannedTraining, folder: Path) -> str | No
         return None
 
 
-def _finished(plan: Plan, planned: PlannedTraining, adapters: Path) -> Training | None:
+def _finished(plan: Plan, planned: PlannedTraining, adapters: Path, reward: Reward | None) -> Training | None:
+    if planned.spec.rewards and reward is None:
+        return None
     try:
-        return find_training(adapters, key_of(plan, planned))
+        return find_training(adapters, key_of(plan, planned, reward=reward))
     except (ModelError, UserError):  # told where the rows are audited and the base is looked for
         return None
 

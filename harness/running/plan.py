@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from harness.data import Dataset, Overlap, check_contamination
+from harness.data import Dataset, Overlap, check_contamination, read_preferences
 from harness.errors import NothingEvaluatedError, UserError
-from harness.records import Embedder, Judge, Sample
+from harness.records import Embedder, Judge, Preference, Sample
 from harness.suite import LoadedSuite
-from harness.suite.grammar import CandidateSpec, PairwiseSpec, TrainSpec, TransformersModel
+from harness.suite.grammar import CandidateSpec, PairwiseSpec, RewardSpec, TrainSpec, TransformersModel
 from harness.suite.teachers import line_of_teachers, teacher_name
 
 
@@ -29,19 +29,32 @@ class Teacher:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedTraining:
-    """A candidate that has to be trained: on what, from which base, taught by whom."""
+    """A candidate, or a judge, that has to be trained: on what, from which base, taught by whom."""
 
     candidate: str
+    """Its name; of a reward model, the judge's."""
     spec: TrainSpec
     base: TransformersModel
-    split: str
-    samples: tuple[Sample, ...]
+    split: str | None = None
+    """The training split; None where it learns from preferences."""
+    samples: tuple[Sample, ...] = ()
     """The rows of the split; after the lesson, those that are left, with the teacher's answer as their reference."""
+    preferences: tuple[Preference, ...] = ()
     teacher: Teacher | None = None
     lesson: Mapping[str, Any] = field(default_factory=dict)
     """What became of the rows, once the teacher has answered them (`running.lessons`)."""
     validation: tuple[Sample, ...] = ()
     """What its checkpoints are evaluated on; empty where they are not."""
+
+    @property
+    def source(self) -> str:
+        """Where the rows come from: a split, or a file of preferences."""
+        return self.split or self.spec.preferences or ""
+
+    @property
+    def rows(self) -> int:
+        """Rows to learn from: of the split, or preferences."""
+        return len(self.samples) or len(self.preferences)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +75,9 @@ class Plan:
     candidates: tuple[str, ...]
     splits: tuple[str, ...]
     trainings: tuple[PlannedTraining, ...]
-    """A teacher's before those of its students, else in the order of the suite."""
+    """Of candidates: a teacher's before those of its students, else in the order of the suite."""
+    judge_trainings: tuple[PlannedTraining, ...] = ()
+    """Of judges, which come first: candidates may be rewarded by them."""
     means: Means | None = None
     """What trainings that evaluate their checkpoints do it with."""
 
@@ -89,10 +104,13 @@ class Plan:
         Raises ContaminationError where they are more than the suite allows.
         """
         suite = self.loaded.suite
-        if not self.trainings:
+        trainings = (*self.judge_trainings, *self.trainings)
+        if not trainings:
             return []
-        used = tuple(dict.fromkeys(training.split for training in self.trainings))
-        return check_contamination(self.dataset, suite, training_splits=used)
+        used = tuple(dict.fromkeys(training.split for training in trainings if training.split is not None))
+        pairs = {training.spec.preferences: training.preferences for training in trainings}
+        learnt = [preference for preferences in pairs.values() for preference in preferences]
+        return check_contamination(self.dataset, suite, training_splits=used, preferences=learnt)
 
 
 def make_plan(
@@ -117,9 +135,14 @@ def make_plan(
         needed.update(teacher for name in chosen for teacher in line_of_teachers(suite.candidates, name))
         chosen = [name for name in suite.candidates if name in chosen or name in needed]
     chosen_splits = _choose("split", splits, suite.evaluation_splits())
-    trained = [name for name in chosen if suite.candidates[name].train is not None]
-    trained.sort(key=lambda name: len(line_of_teachers(suite.candidates, name)))
-    trainings = [_planned(loaded, dataset, name) for name in trained]
+    specs = {name: train for name in chosen if (train := suite.candidates[name].train) is not None}
+    trained = sorted(specs, key=lambda name: len(line_of_teachers(suite.candidates, name)))
+    trainings = [_planned(loaded, dataset, name, specs[name]) for name in trained]
+    judges = [
+        _planned(loaded, dataset, name, judge.train)
+        for name, judge in suite.judges.items()
+        if isinstance(judge, RewardSpec) and judge.train is not None
+    ]
     plan = Plan(
         loaded=loaded,
         dataset=dataset,
@@ -127,23 +150,24 @@ def make_plan(
         splits=tuple(chosen_splits),
         trainings=tuple(trainings),
         means=means,
+        judge_trainings=tuple(judges),
     )
     if not plan.samples:
         raise NothingEvaluatedError(f"{loaded.file.name}: no sample is left to evaluate in {', '.join(chosen_splits)}")
     return plan
 
 
-def _planned(loaded: LoadedSuite, dataset: Dataset, name: str) -> PlannedTraining:
+def _planned(loaded: LoadedSuite, dataset: Dataset, name: str, spec: TrainSpec) -> PlannedTraining:
     suite = loaded.suite
-    spec = suite.candidates[name].train
-    assert spec is not None
     base = suite.candidates[spec.base].model
     assert isinstance(base, TransformersModel)  # the suite's own checks hold this
+    planned = PlannedTraining(candidate=name, spec=spec, base=base)
+    if spec.preferences is not None:
+        return replace(planned, preferences=tuple(read_preferences(loaded.resolve(spec.preferences))))
     split = suite.training_split(spec)
     validation = suite.validation_split(spec)
-    return PlannedTraining(
-        candidate=name, spec=spec, base=base, split=split, samples=dataset.splits[split],
-        teacher=_teacher(loaded, name, spec),
+    return replace(
+        planned, split=split, samples=dataset.splits[split], teacher=_teacher(loaded, name, spec),
         validation=dataset.splits[validation] if validation is not None else (),
     )  # fmt: skip
 

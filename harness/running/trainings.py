@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import UserError
 from harness.models import identity
+from harness.models.candidates import settings_of
 from harness.models.prompting import ZeroShot
-from harness.records import Prompt, Sample, Training
+from harness.records import Case, GenerationSettings, Judge, Judgement, Prompt, Sample, Training
 from harness.running.examining import validation_of
 from harness.running.plan import Plan, PlannedTraining
-from harness.running.runner import Stages
+from harness.running.runner import judged
+from harness.running.stages import Stages
 from harness.training.checkpoints import find_training
 from harness.training.events import EventLog, events_folder, require_tensorboard
-from harness.training.recipe import rows_of, training_key, training_steps
+from harness.training.recipe import Reward, rows_of, steps_of, training_key
 from harness.training.selection import Validation
 
 Notice = Callable[[str], None]
 
 
-def key_of(plan: Plan, planned: PlannedTraining, validation: Validation | None = None) -> str:
-    """The content key of a planned training; `validation` is looked up where it decides and is not given.
+def key_of(
+    plan: Plan, planned: PlannedTraining, validation: Validation | None = None, *, reward: Reward | None = None
+) -> str:
+    """The content key of a planned training; `validation` is looked up where it decides and is not given, `reward` are the
+    judges that it names.
 
     Raises ModelError where its base or a deciding judge's model is missing, UserError for rows without answer.
     """
@@ -37,19 +42,12 @@ def key_of(plan: Plan, planned: PlannedTraining, validation: Validation | None =
     return training_key(
         planned.spec,
         base_fingerprint=identity.base_fingerprint(folder, chat_template=root / template if template else None),
-        rows=rows_of(planned.spec, planned.samples, prompt_of(plan)),
+        rows=rows_of(planned.spec, planned.samples, prompt_of(plan), planned.preferences),
         seed=plan.loaded.suite.seed,
         validation=validation,
+        reward=reward,
+        generation=_generation(plan, planned) if reward is not None else None,
     )
-
-
-def steps_of(planned: PlannedTraining, rows: int | None = None) -> int:
-    """Optimiser steps of a planned training of so many rows; left out, of as many as it has samples."""
-    spec = planned.spec
-    return training_steps(
-        len(planned.samples) if rows is None else rows, batch_size=spec.batch_size,
-        gradient_accumulation=spec.gradient_accumulation, epochs=spec.epochs, max_steps=spec.max_steps,
-    )  # fmt: skip
 
 
 def _pieces(plan: Plan, planned: PlannedTraining) -> int:
@@ -74,18 +72,19 @@ def train_planned(
     adapters: Path,
     stages: Stages,
     notice: Notice,
+    reward: Reward | None = None,
     fresh: bool = False,
     no_train: bool = False,
 ) -> Training:
     """The adapter of a planned training, made now if there is none. `fresh` makes it anew, `no_train` refuses to make it.
 
-    Raises UserError for `no_train` where it is missing, or when the audit refuses the rows; TrainingError or ModelError
-    when the training stops.
+    `reward` are the judges that the training names as its reward. Raises UserError for `no_train` where it is missing, or
+    when the audit refuses the rows; TrainingError or ModelError when the training stops.
     """
     validation = validation_of(
         plan, planned, prompt_of(plan), notice=lambda line: notice(f"{planned.candidate}: {line}")
     )
-    key = key_of(plan, planned, validation)
+    key = key_of(plan, planned, validation, reward=reward)
     events = events_folder(adapters.parent, planned.candidate, key) if planned.spec.tensorboard else None
     if fresh and (adapters / key).is_dir():
         shutil.rmtree(adapters / key)
@@ -106,16 +105,34 @@ def train_planned(
                 record={**found.record, **taught},
             )  # fmt: skip
     if no_train:
-        raise UserError(f"--no-train: candidate '{planned.candidate}' is not trained yet. Run `muster train` first.")
+        raise UserError(f"--no-train: '{planned.candidate}' is not trained yet. Run `muster train` first.")
     from harness.training.trainer import train
 
-    pieces = _pieces(plan, planned) if planned.spec.objective == "language_modelling" else None
-    with stages.stage(name, steps_of(planned, pieces)) as advance:
+    rows = _pieces(plan, planned) if planned.spec.objective == "language_modelling" else planned.rows
+    with stages.stage(name, steps_of(planned.spec, rows)) as advance:
         return train(
             planned.candidate, planned.spec, base=planned.base, root=plan.loaded.root, samples=planned.samples,
             prompt=prompt_of(plan), adapters=adapters, seed=plan.loaded.suite.seed, record=taught, progress=advance,
-            notice=notice, validation=validation, events=events,
+            notice=notice, validation=validation, events=events, preferences=planned.preferences, reward=reward,
+            generation=_generation(plan, planned) if reward else None,
         )  # fmt: skip
+
+
+def reward_of(planned: PlannedTraining, judges: Mapping[str, Judge]) -> Reward:
+    """The judges that a training names, as what trains it needs them: asked about one answer to each sample."""
+
+    def ask(samples: Sequence[Sample], answers: Sequence[str]) -> dict[str, list[Judgement]]:
+        cases = [
+            Case(id=s.id, answer=answer, input=s.input, references=s.references, contexts=s.contexts)
+            for s, answer in zip(samples, answers, strict=True)
+        ]
+        return {name: judged(judges[name], cases) for name in planned.spec.rewards}
+
+    return Reward(fingerprints={name: judges[name].fingerprint for name in planned.spec.rewards}, judge=ask)
+
+
+def _generation(plan: Plan, planned: PlannedTraining) -> GenerationSettings:
+    return settings_of(plan.spec(planned.candidate), plan.loaded.suite)
 
 
 def prompt_of(plan: Plan) -> Callable[[Sample], Prompt]:

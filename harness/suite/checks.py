@@ -29,6 +29,7 @@ from harness.suite.grammar import (
     PairwiseSpec,
     PerplexitySpec,
     Retrieval,
+    RewardSpec,
     Rule,
     Split,
     TrainSpec,
@@ -177,6 +178,7 @@ def _candidates(draft: Draft) -> Iterator[Mistake]:
                 yield from _base(draft, (*path, "train", "base"), name, train)
                 yield from _training_rows(draft, (*path, "train"), train)
                 yield from _evaluated(draft, (*path, "train"), train)
+                yield from _objective(draft, (*path, "train"), train)
             yield from _teacher(draft, (*path, "train"), name, spec.train)
             yield from _sweep((*path, "train"), spec.train)
 
@@ -197,7 +199,38 @@ def _training_split(draft: Draft, path: YamlPath, name: str, why: str) -> Iterat
 NO_TRAINING_SPLIT = "must name a split with 'use: training', and there is none"
 
 
+def _objective(draft: Draft, path: YamlPath, spec: TrainSpec) -> Iterator[Mistake]:
+    """A candidate learns to answer, and is rewarded by judges of this suite that can look at any answer."""
+    if spec.objective == "reward":
+        message = "must make a model that answers (got 'reward', which makes one that scores). Write it as a judge: "
+        yield (*path, "objective"), message + "judges: NAME: {kind: reward, train: {…}}", None
+    if draft.judges is None:
+        return
+    for name, weight in spec.rewards.items():
+        place = (*path, "reward") if isinstance(spec.reward, str) else (*path, "reward", name)
+        if name not in draft.judges:
+            message = f"must be a judge of this suite: {quoted(draft.judges)} (got {name!r})"
+            yield place, message, suggest(name, draft.judges)
+        elif (judge := draft.judges[name]) is not None:
+            yield from _rewarding(place, name, judge, weight)
+
+
+def _rewarding(place: YamlPath, name: str, judge: Any, weight: float) -> Iterator[Mistake]:
+    if judge.kind in NOT_OF_ONE_ANSWER:
+        yield place, f"must be a judge that scores one answer by itself (got {name!r}, of kind {judge.kind})", None
+        return
+    lower = _lower_is_better(judge)
+    if not weight or (weight < 0) != lower:
+        sign = "negative" if lower else "positive"
+        message = (
+            f"must have a {sign} weight: {name!r} is better when {'lower' if lower else 'higher'} (got {weight:g})"
+        )
+        yield place, f"{message}. Write {name}: {'-' if lower else ''}{abs(weight) or 1:g}", None
+
+
 def _training_rows(draft: Draft, path: YamlPath, spec: TrainSpec) -> Iterator[Mistake]:
+    if spec.preferences is not None:  # which it learns from instead
+        return
     if spec.split is not None:
         why = "a model trained on it could not be judged by it"
         yield from _training_split(draft, (*path, "split"), spec.split, why)
@@ -336,6 +369,10 @@ def _judges(draft: Draft) -> Iterator[Mistake]:
             yield from _evaluation_split(draft, ("judges", name, "splits", index), split)
         if isinstance(spec, PairwiseSpec):
             yield from _opponent(draft, ("judges", name), spec)
+        if isinstance(spec, RewardSpec) and spec.train is not None:
+            yield from _base(draft, ("judges", name, "train", "base"), name, spec.train)
+            if name in (draft.candidates or {}):
+                yield ("judges", name), "must have another name than a candidate, for both are trained", None
 
 
 def _opponent(draft: Draft, path: YamlPath, spec: PairwiseSpec) -> Iterator[Mistake]:
@@ -406,9 +443,12 @@ def _metric(draft: Draft, path: YamlPath, rule: Rule) -> Iterator[Mistake]:
 
 def _fits(path: YamlPath, rule: Rule, judge: Any) -> Iterator[Mistake]:
     """The rule asks for what the judge's direction and scale allow."""
-    lower = judge.direction == "lower" if isinstance(judge, CustomSpec) else judge.kind in LOWER_IS_BETTER
-    yield from _direction((*path, rule.condition), rule, lower=lower)
+    yield from _direction((*path, rule.condition), rule, lower=_lower_is_better(judge))
     yield from _within_scale((*path, rule.condition), rule, judge)
+
+
+def _lower_is_better(judge: Any) -> bool:
+    return judge.direction == "lower" if isinstance(judge, CustomSpec) else judge.kind in LOWER_IS_BETTER
 
 
 def _direction(path: YamlPath, rule: Rule, *, lower: bool) -> Iterator[Mistake]:

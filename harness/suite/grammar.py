@@ -330,6 +330,22 @@ EVALUATION = ("validation", "evaluate_samples", "evaluate_with", "select", "earl
 """Options of a training that mean something beside `evaluate_every` alone."""
 LOSS = "loss"
 """What `select` and `early_stopping.metric` call the validation loss; no judge's name beside them."""
+OBJECTIVE_OPTIONS = {
+    "preferences": ("dpo", "reward"),
+    "beta": ("dpo", "grpo", "rloo"),
+    "loss_type": ("dpo", "grpo"),
+    "reward": ("grpo", "rloo"),
+    "num_generations": ("grpo", "rloo"),
+    "temperature": ("grpo", "rloo"),
+}
+"""Options of a training that mean something to some objectives alone, and to which."""
+REFERRING = ("dpo", "reward", "grpo", "rloo")
+"""Objectives that learn no references, and are measured from the base."""
+DPO_LOSSES = (
+    "sigmoid", "hinge", "ipo", "nca_pair", "sppo_hard", "aot", "aot_unpaired", "apo_zero", "apo_down", "discopop",
+    "sigmoid_norm",
+)  # fmt: skip
+GRPO_LOSSES = ("dapo", "grpo", "dr_grpo", "bnpo")
 
 
 class EarlyStopping(Spec):
@@ -398,15 +414,36 @@ class TrainSpec(Spec):
     """By judge of the suite, the score that a teacher's answer must reach; other rows are left out and counted."""
     keep_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Refuse to train where fewer than this share of the rows is left with a teacher's answer."""
-    objective: Literal["supervised", "language_modelling"] = "supervised"
-    """What is learnt. `supervised`: answers to prompts. `language_modelling`: raw text, the input column as it stands, every
-    token of it (continued pre-training); long texts are cut into pieces of `max_length`, of which no token is lost."""
     method: Literal["lora", "full", "head", "last_layers"] = "lora"
     """What is trained. `lora`: low-rank adapters beside the frozen weights. `full`: every weight. `head`: the output layer
     alone. `last_layers`: the last layers, the norm after them and the output layer. An output layer that is tied to the
     input embeddings gets weights of its own first, so that the embeddings stay as they are."""
     last_layers: Int = 1
     """How many layers `method: last_layers` trains."""
+    objective: Literal["supervised", "language_modelling", "dpo", "reward", "grpo", "rloo"] = "supervised"
+    """What is learnt. `supervised`: answers to prompts. `language_modelling`: raw text, the input column as it stands, every
+    token of it (continued pre-training); long texts are cut into pieces of `max_length`, of which no token is lost. `dpo`: to
+    prefer, from pairs of answers. `grpo` and `rloo`: to be scored well by judges, on answers of its own. `reward`: to score
+    answers, from pairs; for a judge of kind `reward` only."""
+    preferences: Text | None = None
+    """Of `dpo` and `reward`: a file of lines {input or messages, chosen, rejected}, relative to the suite."""
+    reward: Name | Annotated[dict[Name, float], Field(min_length=1)] | None = None
+    """Of `grpo` and `rloo`: the judge of this suite whose score is the reward, or several with their weights; a metric that is
+    better when lower has a negative one."""
+    num_generations: Annotated[int, Field(ge=2)] = 4
+    """Of `grpo` and `rloo`: answers drawn to each prompt, which are compared with each other."""
+    temperature: Annotated[float, Field(gt=0, le=5)] = 1.0
+    """Of `grpo` and `rloo`: at which answers are drawn. Their length and top_p are the candidate's `generation`."""
+    beta: Annotated[float, Field(ge=0)] | None = None
+    """How strongly the base holds the policy back; left out, TRL's: 0.1 for `dpo`, 0 for `grpo`, 0.05 for `rloo`."""
+    loss_type: (
+        Literal[
+            "sigmoid", "hinge", "ipo", "nca_pair", "sppo_hard", "aot", "aot_unpaired", "apo_zero", "apo_down",
+            "discopop", "sigmoid_norm", "dapo", "grpo", "dr_grpo", "bnpo",
+        ]
+        | None
+    ) = None  # fmt: skip
+    """Of `dpo` and `grpo`, by TRL's names; left out, `sigmoid` and `dapo`."""
     rank: Int = 16
     """LoRA r."""
     alpha: Rate = 16.0
@@ -576,6 +613,70 @@ class TrainSpec(Spec):
                 )
         return self
 
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _no_ppo(cls, value: Any) -> Any:
+        if value == "ppo":
+            raise ValueError(
+                "must be 'grpo' or 'rloo' (got 'ppo', which has left TRL). Both learn from a 'reward' too, and compare "
+                "answers to one prompt with each other, so they need no second network to estimate it"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _options_belong_to_the_objective(self) -> TrainSpec:
+        for option, objectives in OBJECTIVE_OPTIONS.items():
+            given = getattr(self, option) != type(self).model_fields[option].default
+            if given and self.objective not in objectives:
+                raise ValueError(
+                    f"must not have {option!r} with objective {self.objective!r}. "
+                    f"It is an option of {_list(objectives, 'and')}"
+                )
+        if self.objective in OBJECTIVE_OPTIONS["preferences"] and self.preferences is None:
+            raise ValueError(
+                f"must have 'preferences' with objective {self.objective!r}: a file of lines {{input, chosen, rejected}}, "
+                "such as muster export-preferences writes"
+            )
+        if self.objective in OBJECTIVE_OPTIONS["reward"] and self.reward is None:
+            raise ValueError(f"must have a 'reward' with objective {self.objective!r}: a judge of this suite")
+        references = {"teacher": self.teacher, "evaluate_every": self.evaluate_every}
+        needless = [name for name, value in references.items() if value is not None]
+        if self.objective in REFERRING and needless:
+            raise ValueError(
+                f"must not have {_list(needless, 'and')} with objective {self.objective!r}, which learns no references"
+            )
+        if self.objective in REFERRING and (self.method != "lora" or self.init in ("olora", "pissa")):
+            raise ValueError(
+                f"must have method 'lora' with objective {self.objective!r}, and no 'init' that changes the frozen weights: "
+                "it is the base that the policy is measured from"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _objective_can_be_reached(self) -> TrainSpec:
+        losses = {"dpo": DPO_LOSSES, "grpo": GRPO_LOSSES}.get(self.objective, ())
+        if self.loss_type is not None and self.loss_type not in losses:
+            raise ValueError(
+                f"must have as 'loss_type' of {self.objective!r} {_list(losses, 'or')} (got {self.loss_type!r})"
+            )
+        if self.dropout and self.objective in OBJECTIVE_OPTIONS["beta"]:
+            raise ValueError(
+                f"must not have 'dropout' with objective {self.objective!r}: it would make the policy differ from its "
+                "reference by chance"
+            )
+        answers = self.batch_size * self.gradient_accumulation
+        if self.objective in OBJECTIVE_OPTIONS["reward"] and answers % self.num_generations:
+            raise ValueError(
+                "must have as batch_size times gradient_accumulation a multiple of num_generations, for the answers to a "
+                f"prompt are compared within a step (got {answers} and {self.num_generations})"
+            )
+        return self
+
+    @property
+    def rewards(self) -> dict[str, float]:
+        """The judges that reward, with their weights; none for an objective without."""
+        return {self.reward: 1.0} if isinstance(self.reward, str) else dict(self.reward or {})
+
 
 def _swept(value: Any, validate: ValidatorFunctionWrapHandler) -> TrainSpec:
     """A training whose lists have been told apart: its own options are single values, whatever the suite holds."""
@@ -742,6 +843,28 @@ class PairwiseSpec(JudgeSpec):
     """Replies to each order where the endpoint gives no logprobs: one at temperature 0, more at temperature 1."""
 
 
+class RewardSpec(JudgeSpec):
+    """What a reward model gives the answer: the chance that it is preferred to an average one."""
+
+    kind: Literal["reward"] = "reward"
+    model: TransformersModel | None = None
+    """A reward model: a base with an adapter of `objective: reward`, or a checkpoint that classifies with one label."""
+    train: TrainSpec | None = None
+    """The training that makes the model, of `objective: reward`, which may be left out here."""
+
+    @field_validator("train", mode="before")
+    @classmethod
+    def _learns_a_reward(cls, value: Any) -> Any:
+        return {"objective": "reward", **value} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _model_or_train(self) -> RewardSpec:
+        _exactly_one(self, "model", "train")
+        if self.train is not None and self.train.objective != "reward":
+            raise ValueError(f"must have a training with objective 'reward' (got {self.train.objective!r})")
+        return self
+
+
 class OverlapSpec(JudgeSpec):
     """Agreement of the texts themselves."""
 
@@ -865,6 +988,7 @@ AnyJudgeSpec = Annotated[
     | Annotated[ToxicitySpec, Tag("toxicity")]
     | Annotated[GEvalSpec, Tag("geval")]
     | Annotated[PairwiseSpec, Tag("pairwise")]
+    | Annotated[RewardSpec, Tag("reward")]
     | Annotated[OverlapSpec, Tag("overlap")]
     | Annotated[RegexSpec, Tag("regex")]
     | Annotated[JsonSchemaSpec, Tag("json_schema")]
@@ -878,7 +1002,7 @@ AnyJudgeSpec = Annotated[
 
 JUDGE_KINDS = (
     "entailment", "correctness", "hallucination", "context_relevance", "context_recall", "faithfulness",
-    "relevancy", "toxicity", "geval", "pairwise",
+    "relevancy", "toxicity", "geval", "pairwise", "reward",
     "rouge", "bleu", "chrf", "exact_match", "token_f1", "regex", "json_schema",
     "perplexity", "mcq", "classification", "macro_f1", "custom",
 )  # fmt: skip

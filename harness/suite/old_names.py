@@ -23,6 +23,12 @@ RENAMED: Mapping[type[Spec], Mapping[str, str]] = {
             "base": "model model_name model_name_or_path base_model pretrained_model_name_or_path model_id",
             "split": "dataset dataset_name datasets train_dataset dataset_path train_file data_path",
             "method": "finetuning_type adapter peft_type peft_method",
+            "objective": "stage rl rlhf training_type",
+            "preferences": "preference_dataset preference_data pairs",
+            "reward": "reward_model reward_funcs reward_fn reward_weights",
+            "beta": "pref_beta dpo_beta kl_coef init_kl_coef",
+            "loss_type": "pref_loss dpo_loss",
+            "num_generations": "num_return_sequences group_size rloo_k",
             "rank": "r lora_r lora_rank",
             "alpha": "lora_alpha",
             "dropout": "lora_dropout",
@@ -87,6 +93,10 @@ SETTLED: Mapping[type[Spec], Mapping[str, str]] = {
             "the base model's own tokenizer is used, and padding cannot hide the end-of-sequence token": (
                 "tokenizer processing_class tokenizer_name tokenizer_name_or_path tokenizer_type pad_token padding_side "
                 "add_bos_token add_eos_token special_tokens use_fast_tokenizer"
+            ),
+            "the base is the reference: the adapter is switched off for it": "ref_model ref_model_name sync_ref_model",
+            "a drawn answer is as long as the candidate's generation.max_new_tokens, and no prompt is cut": (
+                "max_completion_length max_prompt_length response_length"
             ),
             "columns are named once, in data.fields": (
                 "dataset_text_field text_field input_field output_field formatting_func dataset_kwargs"

@@ -25,7 +25,8 @@ INITIAL = "initial"
 
 
 def lora_config(spec: TrainSpec, model: Any) -> LoraConfig:
-    """PEFT's configuration of a recipe without sweeps for a base model."""
+    """PEFT's configuration of a recipe without sweeps for a base model; a reward model's head is trained and kept too."""
+    task = "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
     return LoraConfig(
         r=spec.rank,
         lora_alpha=spec.alpha,
@@ -35,7 +36,7 @@ def lora_config(spec: TrainSpec, model: Any) -> LoraConfig:
         use_dora=spec.dora,
         use_rslora=spec.rslora,
         init_lora_weights=True if spec.init == "default" else spec.init,
-        task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
+        task_type="SEQ_CLS" if spec.objective == "reward" else task,
     )
 
 

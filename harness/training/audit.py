@@ -24,7 +24,7 @@ from harness.errors import UserError
 from harness.models import rendering
 from harness.records import Message
 from harness.suite.grammar import TrainSpec
-from harness.training.recipe import TrainingRow, name_rows
+from harness.training.recipe import PreferenceRow, PromptRow, TrainingRow, name_rows
 
 IGNORED = -100
 """The label of a token that is not trained (torch's `ignore_index`)."""
@@ -148,11 +148,7 @@ def audit_rows(
     Raises:
         UserError: with every kind of harm found, and its rows.
     """
-    if tokenizer.eos_token_id is None:
-        raise UserError(
-            "'tokenizer' must have an end-of-sequence token (got none). Without one the model never learns to stop: "
-            "add eos_token to the base model's tokenizer_config.json."
-        )
+    _require_eos(tokenizer)
     tokenised: list[Tokenised] = []
     harms: Harms = {}
     for row in rows:
@@ -233,6 +229,14 @@ def _labels(ids: Sequence[int], turns: Sequence[rendering.Turn]) -> tuple[int, .
     return tuple(labels)
 
 
+def _require_eos(tokenizer: Any) -> None:
+    if tokenizer.eos_token_id is None:
+        raise UserError(
+            "'tokenizer' must have an end-of-sequence token (got none). Without one the model never learns to stop: "
+            "add eos_token to the base model's tokenizer_config.json."
+        )
+
+
 def _find_harm(tokenizer: Any, tokenised: Sequence[Tokenised], harms: Harms, allow: Collection[str]) -> list[int]:
     """Adds to `harms` the rows that would teach the wrong tokens; returns those that spell a special token and may."""
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
@@ -311,3 +315,179 @@ def _too_long(long: Sequence[tuple[int, int]], rows: int, max_length: int, windo
         f"'max_length' must be at least the longest training row (got {max_length:,}; longer, with tokens in brackets: "
         f"row {listed}{more}). Set max_length to {longest:,}, or {way_out}."
     )
+
+
+# --------------------------------------------------------------------------------------------------------- preferences
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenPair:
+    """One preference as ids: what inference would feed, and after it each answer with its end-of-sequence token."""
+
+    row: int
+    prompt_ids: tuple[int, ...]
+    chosen_ids: tuple[int, ...]
+    rejected_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairAudit:
+    """What the audit counted of preferences. Lengths are tokens of a prompt and its longer answer, of the rows kept."""
+
+    rows: int
+    tokens: int
+    """Tokens of one epoch: each prompt twice, once with each answer."""
+    bos: int
+    longest: int
+    chosen_mean: float
+    """Mean tokens of a preferred answer."""
+    rejected_mean: float
+    """Of the other one: where the two differ much, length is what is learnt first."""
+    dropped: tuple[int, ...]
+    duplicates: tuple[int, ...]
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self) | {"dropped": list(self.dropped), "duplicates": list(self.duplicates)}
+
+
+def audit_pairs(
+    tokenizer: Any,
+    rows: Sequence[PreferenceRow],
+    *,
+    max_length: int,
+    truncation: Literal["error", "drop"] = "error",
+    window: int | None = None,
+    allow: Collection[str] = (),
+) -> tuple[list[TokenPair], PairAudit]:
+    """Tokenise and check every preference; both answers are held to what `audit_rows` asks of one.
+
+    Raises:
+        UserError: with every kind of harm found, and its rows.
+    """
+    _require_eos(tokenizer)
+    pairs: list[TokenPair] = []
+    told: list[Tokenised] = []
+    for row in rows:
+        answers = []
+        for answer in (row.chosen, row.rejected):
+            context, ids = rendering.training_tokens(tokenizer, row.messages, answer)
+            end = len(context) + len(ids) - 1
+            trained = TrainingRow(row=row.row, messages=row.messages, answer=answer)
+            told.append((trained, [*context, *ids], [rendering.Turn(len(context), end, end)]))
+            answers.append(tuple(ids))
+        pairs.append(TokenPair(row=row.row, prompt_ids=tuple(context), chosen_ids=answers[0], rejected_ids=answers[1]))
+    harms: Harms = {}
+    _find_harm(tokenizer, told, harms, allow)
+    equal = [pair.row for pair in pairs if pair.chosen_ids == pair.rejected_ids]
+    if equal:
+        harms["both answers are the same tokens; take the rows out"] = equal
+    lengths = [_pair_length(pair) for pair in pairs]
+    limit = min(max_length, window or max_length)
+    long = [(pair.row, length) for pair, length in zip(pairs, lengths, strict=True) if length > limit]
+    kept = [pair for pair, length in zip(pairs, lengths, strict=True) if length <= limit]
+    stops = [f"preferences: {name_rows(numbers)}: {harm}." for harm, numbers in harms.items()]
+    if long and truncation == "error":
+        stops.append(_too_long(long, len(rows), max_length, window))
+    elif not kept and not harms:
+        stops.append(f"'preferences' must leave rows to train (got {len(rows)}, of which {len(long)} are too long).")
+    if stops:
+        raise UserError("\n".join(stops))
+    audit = PairAudit(
+        rows=len(kept),
+        tokens=sum(2 * len(pair.prompt_ids) + len(pair.chosen_ids) + len(pair.rejected_ids) for pair in kept),
+        bos=_heads(tokenizer, [pair.prompt_ids for pair in kept]),
+        longest=max(_pair_length(pair) for pair in kept),
+        chosen_mean=fmean(len(pair.chosen_ids) for pair in kept),
+        rejected_mean=fmean(len(pair.rejected_ids) for pair in kept),
+        dropped=tuple(number for number, _ in long),
+        duplicates=_copies([(p.row, (p.prompt_ids, p.chosen_ids, p.rejected_ids)) for p in kept]),
+    )
+    return kept, audit
+
+
+def _pair_length(pair: TokenPair) -> int:
+    return len(pair.prompt_ids) + max(len(pair.chosen_ids), len(pair.rejected_ids))
+
+
+# ------------------------------------------------------------------------------------------------------------- prompts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptAudit:
+    """What the audit counted of prompts to which answers are drawn. Lengths are tokens of the prompts kept."""
+
+    rows: int
+    tokens: None = None
+    """Not known before the answers are drawn."""
+    bos: int
+    longest: int
+    dropped: tuple[int, ...]
+    """Row numbers left out because prompt and longest answer are longer than max_length."""
+    duplicates: tuple[int, ...]
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self) | {"dropped": list(self.dropped), "duplicates": list(self.duplicates)}
+
+
+def audit_prompts(
+    tokenizer: Any,
+    rows: Sequence[PromptRow],
+    *,
+    max_new_tokens: int,
+    max_length: int,
+    truncation: Literal["error", "drop"] = "error",
+    window: int | None = None,
+) -> tuple[list[tuple[PromptRow, list[int]]], PromptAudit]:
+    """Tokenise and check every prompt: each leaves room for an answer of `max_new_tokens`.
+
+    Raises:
+        UserError: with every kind of harm found, and its rows.
+    """
+    _require_eos(tokenizer)
+    tokenised = [(row, rendering.prompt_tokens(tokenizer, row.messages)) for row in rows]
+    bos = tokenizer.bos_token_id
+    empty = [row.row for row, ids in tokenised if not ids]
+    twice = [row.row for row, ids in tokenised if bos is not None and ids[:2] == [bos, bos]]
+    stops = []
+    if empty:
+        stops.append(f"training data: {name_rows(empty)}: the prompt is empty after tokenising.")
+    if twice:
+        stops.append(f"training data: {name_rows(twice)}: two {tokenizer.bos_token} stand at the head.")
+    limit = min(max_length, window or max_length)
+    long = [(row.row, len(ids) + max_new_tokens) for row, ids in tokenised if len(ids) + max_new_tokens > limit]
+    kept = [(row, ids) for row, ids in tokenised if len(ids) + max_new_tokens <= limit]
+    if long and truncation == "error":
+        stops.append(_too_long(long, len(rows), max_length, window))
+    elif not kept and not stops:
+        stops.append(
+            f"'split' must leave prompts to answer (got {len(rows)}, of which {len(long)} leave no room for answers)."
+        )
+    if stops:
+        raise UserError("\n".join(stops))
+    audit = PromptAudit(
+        rows=len(kept),
+        bos=_heads(tokenizer, [ids for _, ids in kept]),
+        longest=max(len(ids) for _, ids in kept),
+        dropped=tuple(number for number, _ in long),
+        duplicates=_copies([(row.row, tuple(ids)) for row, ids in kept]),
+    )
+    return kept, audit
+
+
+def _heads(tokenizer: Any, rows: Sequence[Sequence[int]]) -> int:
+    """Begin-of-sequence tokens at the head of every row: 0 or 1."""
+    bos = tokenizer.bos_token_id
+    return int(bos is not None and all(ids[0] == bos for ids in rows))
+
+
+def _copies(rows: Sequence[tuple[int, object]]) -> tuple[int, ...]:
+    """Numbers of rows whose content stands in an earlier row too."""
+    seen: set[object] = set()
+    found = []
+    for number, content in rows:
+        if content in seen:
+            found.append(number)
+        seen.add(content)
+    return tuple(found)

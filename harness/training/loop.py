@@ -12,20 +12,20 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 from transformers.utils import logging as transformers_logging
 
 from harness.errors import TrainingError
 from harness.records import Progress
 from harness.suite.grammar import TrainSpec
-from harness.training.checkpoints import prune_checkpoints, seal
+from harness.training.checkpoints import prune_checkpoints, seal, step_of
 
 LEDGER = "ledger.json"
 
@@ -40,6 +40,10 @@ class Ledger:
     """One entry a logged step, steps strictly rising."""
     losses: list[float] = field(default_factory=list)
     """Loss of each step since the last entry."""
+    figures: dict[str, list[float]] = field(default_factory=dict)
+    """What else an objective measures, of each step since the last entry."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """What an objective counts besides, such as answers that no judge could score."""
     tokens: int = 0
     seconds: float = 0.0
     resumed: list[int] = field(default_factory=list)
@@ -79,6 +83,10 @@ class Listens(Protocol):
     def add(self, entry: Mapping[str, float]) -> None: ...
 
 
+Listen = Callable[[Sequence[Mapping[str, float]]], Listens]
+"""Opens a listener for the log, given what is in it already."""
+
+
 class Watched:
     """What every trainer here has before its library's class: a ledger, no card, no report to anybody, and an end at the
     first number that is not finite.
@@ -100,6 +108,10 @@ class Watched:
         self.evaluates = None
         self.listens = None
         super().__init__(**options)
+
+    def take_figures(self) -> dict[str, float]:
+        """What else was measured in the step that ends; nothing where the loss says it all."""
+        return {}
 
     def record_loss(self, loss: float) -> None:
         """Add the loss of a forward pass to its step's. Raises TrainingError where it is not finite."""
@@ -156,6 +168,8 @@ class Bookkeeper(TrainerCallback):  # type: ignore[misc]  # transformers is not 
         trainer, ledger = self.trainer, self.trainer.ledger
         ledger.losses.append(trainer.step_loss)
         trainer.step_loss = 0.0
+        for name, value in trainer.take_figures().items():
+            ledger.figures.setdefault(name, []).append(value)
         figures = self._evaluate(state, control)
         ledger.seconds = self.seconds_before + time.perf_counter() - self.began
         is_last = state.global_step == state.max_steps or ledger.stopped is not None
@@ -168,10 +182,12 @@ class Bookkeeper(TrainerCallback):  # type: ignore[misc]  # transformers is not 
                     "learning_rate": self.learning_rate,
                     "grad_norm": trainer.gradient_norm,
                     "tokens": ledger.tokens,
+                    **{name: math.fsum(values) / len(values) for name, values in ledger.figures.items()},
                     **figures,
                 }
             )
             ledger.losses.clear()
+            ledger.figures.clear()
         elif figures:
             ledger.log.append({"step": state.global_step, "epoch": state.epoch, "tokens": ledger.tokens, **figures})
         if trainer.listens is not None and ledger.log and ledger.log[-1]["step"] == state.global_step:
@@ -199,6 +215,64 @@ class Bookkeeper(TrainerCallback):  # type: ignore[misc]  # transformers is not 
             self.trainer.evaluates.keep_best(folder)
         seal(folder, {"step": state.global_step, "environment": dict(self.environment)})
         prune_checkpoints(folder.parent)
+
+
+def shared_arguments(spec: TrainSpec, *, seed: int, output: Path, device: str, compute_dtype: str) -> dict[str, Any]:
+    """What every trainer of the library is told alike, written out: its defaults (bfloat16, checkpointing) would harm here."""
+    return {
+        "output_dir": str(output),
+        "num_train_epochs": spec.epochs,
+        "max_steps": spec.max_steps or -1,
+        "per_device_train_batch_size": spec.batch_size,
+        "gradient_accumulation_steps": spec.gradient_accumulation,
+        "learning_rate": spec.learning_rate,
+        "lr_scheduler_type": spec.scheduler,
+        "warmup_steps": spec.warmup,
+        "optim": spec.optimizer,
+        "max_grad_norm": spec.max_grad_norm,
+        "weight_decay": spec.weight_decay,
+        "seed": spec.seed if spec.seed is not None else seed,
+        "use_cpu": device == "cpu",
+        "bf16": compute_dtype == "bfloat16",
+        "fp16": compute_dtype == "float16",
+        # Memory for time: worth it where a GPU holds billions of weights, a loss of a quarter on a CPU.
+        "activation_checkpointing": device != "cpu",
+        "dataloader_pin_memory": device != "cpu",
+        "save_strategy": "steps",
+        "save_steps": spec.save_steps,
+        "save_total_limit": None,
+        "logging_strategy": "no",
+        "logging_nan_inf_filter": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "log_level": "error",
+    }
+
+
+def run_trainer(
+    trainer: Any,
+    spec: TrainSpec,
+    *,
+    resume: Path | None,
+    environment: Mapping[str, str],
+    progress: Progress,
+    notice: Notice,
+    listen: Listen | None = None,
+) -> None:
+    """Take the trainer from its first step, or from a checkpoint, to its last."""
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:  # in bfloat16, which TRL chooses for adapters of 4-bit bases, small updates vanish
+            parameter.data = parameter.data.float()
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Bookkeeper(trainer, spec.logging_steps, environment=environment, progress=progress))
+    if listen is not None:
+        trainer.listens = listen(trainer.ledger.log)
+    if resume:
+        trainer.ledger.resumed.append(step_of(resume))
+        notice(f"going on from step {step_of(resume):,}.")
+    if trainer.ledger.stopped is None:
+        with quiet():
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
 
 
 def free(trainer: Any) -> None:

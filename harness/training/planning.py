@@ -11,13 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+)
 
 from harness.errors import UserError
 from harness.suite.grammar import TrainSpec, TransformersModel
 from harness.training.adaptation import attach_lora, choose_weights, lora_config
 from harness.training.loop import quiet
-from harness.training.recipe import TrainingPlan, needs_bitsandbytes, training_steps
+from harness.training.recipe import TrainingPlan, needs_bitsandbytes, steps_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -35,13 +41,7 @@ def plan_training(spec: TrainSpec, *, folder: Path, rows: int, tokens: int | Non
         UserError: the method or its target modules do not fit this architecture.
     """
     trainable, total = count_parameters(AutoConfig.from_pretrained(folder, local_files_only=True), spec)
-    steps = training_steps(
-        rows,
-        batch_size=spec.batch_size,
-        gradient_accumulation=spec.gradient_accumulation,
-        epochs=spec.epochs,
-        max_steps=spec.max_steps,
-    )
+    steps = steps_of(spec, rows)
     epochs = steps * spec.batch_size * spec.gradient_accumulation / rows if spec.max_steps else spec.epochs
     return TrainingPlan(
         rows=rows,
@@ -69,6 +69,10 @@ def meta_model(config: PreTrainedConfig, spec: TrainSpec) -> Any:
         UserError: the method or its target modules do not fit this architecture.
     """
     with quiet(), torch.device("meta"):
+        if spec.objective == "reward":
+            config.num_labels = 1
+            scorer = AutoModelForSequenceClassification.from_config(config)
+            return attach_lora(scorer, lora_config(spec, scorer))
         model = auto_class(config).from_config(config)
         if spec.method == "lora":
             plain = spec.model_copy(update={"init": "default"})  # others look at weights, and there are none

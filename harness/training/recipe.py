@@ -14,8 +14,8 @@ from importlib import metadata
 from typing import Any
 
 from harness.errors import UserError
-from harness.records import Message, Prompt, Sample, fingerprint
-from harness.suite.grammar import EVALUATION, TrainSpec
+from harness.records import GenerationSettings, Judgement, Message, Preference, Prompt, Sample, fingerprint
+from harness.suite.grammar import EVALUATION, OBJECTIVE_OPTIONS, TrainSpec
 from harness.training.selection import Validation, selection_of
 
 TRAINER_VERSION = 2
@@ -24,10 +24,16 @@ TRAINER_VERSION = 2
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
 UNKEYED = (
     "base", "split", "teacher", "keep", "keep_share", "allow", "seed", "save_steps", "logging_steps", "tensorboard",
-    "evaluate_every", *EVALUATION,
+    "evaluate_every", "preferences", "reward", *EVALUATION,
 )  # fmt: skip
-"""Fields of TrainSpec that name things, choose the rows or let them pass, pace the bookkeeping or only look; base, rows, seed
-and what selects a checkpoint enter the key by their content."""
+"""Fields of TrainSpec that name things, choose the rows or let them pass, pace the bookkeeping or only look; base, rows, seed,
+judges and what selects a checkpoint enter the key by their content."""
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "dpo": {"beta": 0.1, "loss_type": "sigmoid"},
+    "grpo": {"beta": 0.0, "loss_type": "dapo"},
+    "rloo": {"beta": 0.05},
+}
+"""What an objective's options are where the suite leaves them out: TRL's own values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +52,51 @@ class TrainingRow:
     @property
     def content(self) -> list[Any]:
         """What decides the tensors, as plain JSON."""
-        return [[[turn.role, turn.content] for turn in self.messages], self.answer]
+        return [_turns(self.messages), self.answer]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreferenceRow:
+    """What is trained of one preference: the turns before both answers, the better one and the worse one."""
+
+    row: int
+    """1-based row number in the file of preferences."""
+    messages: tuple[Message, ...]
+    chosen: str
+    rejected: str
+
+    @property
+    def content(self) -> list[Any]:
+        """What decides the tensors, as plain JSON."""
+        return [_turns(self.messages), self.chosen, self.rejected]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptRow:
+    """What answers are drawn to: the turns of one sample, and the sample by which judges score them."""
+
+    row: int
+    """1-based row number in the data file."""
+    messages: tuple[Message, ...]
+    sample: Sample
+
+    @property
+    def content(self) -> list[Any]:
+        """What decides the tensors, as plain JSON: judges may look at input, references and contexts."""
+        return [_turns(self.messages), self.sample.input, list(self.sample.references), list(self.sample.contexts)]
+
+
+Row = TrainingRow | PreferenceRow | PromptRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reward:
+    """The judges that reward a policy; this package knows no judge, so whoever does hands them over."""
+
+    fingerprints: Mapping[str, str]
+    """Of each judge, by its name."""
+    judge: Callable[[Sequence[Sample], Sequence[str]], Mapping[str, Sequence[Judgement]]]
+    """What each judge says of the answers, one to a sample, in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,23 +110,6 @@ class TrainingPlan:
     trainable_parameters: int
     total_parameters: int
     """Base and adapter together."""
-
-
-def rows_of(spec: TrainSpec, samples: Sequence[Sample], prompt: Callable[[Sample], Prompt]) -> list[TrainingRow]:
-    """What a recipe trains of its split: questions with their answers, or, of raw text, each input as it stands.
-
-    Raises:
-        UserError: a sample has no reference where one is trained, or is a conversation where raw text is.
-    """
-    if spec.objective == "language_modelling":
-        talks = [sample.row for sample in samples if sample.messages]
-        if talks:
-            raise UserError(
-                f"objective 'language_modelling' must have raw text (got conversations in {name_rows(talks)}). "
-                "Give the split a file with fields: {input: COLUMN}."
-            )
-        return [TrainingRow(row=sample.row, messages=(), answer=sample.input) for sample in samples]
-    return training_rows(samples, prompt)
 
 
 def training_rows(samples: Sequence[Sample], prompt: Callable[[Sample], Prompt]) -> list[TrainingRow]:
@@ -96,13 +129,70 @@ def training_rows(samples: Sequence[Sample], prompt: Callable[[Sample], Prompt])
     ]
 
 
+def preference_rows(preferences: Sequence[Preference], prompt: Callable[[Sample], Prompt]) -> list[PreferenceRow]:
+    """One row a preference, in order."""
+    return [
+        PreferenceRow(row=p.sample.row, messages=prompt(p.sample).messages, chosen=p.chosen, rejected=p.rejected)
+        for p in preferences
+    ]
+
+
+def prompt_rows(samples: Sequence[Sample], prompt: Callable[[Sample], Prompt]) -> list[PromptRow]:
+    """One row a sample, in order."""
+    return [PromptRow(row=sample.row, messages=prompt(sample).messages, sample=sample) for sample in samples]
+
+
+def rows_of(
+    spec: TrainSpec,
+    samples: Sequence[Sample],
+    prompt: Callable[[Sample], Prompt],
+    preferences: Sequence[Preference] = (),
+) -> Sequence[Row]:
+    """What a recipe trains: questions with their answers, raw text as it stands, pairs of answers, or prompts alone.
+
+    A reward model is shown what judges know: the input as it stands in the data, without the suite's prompt.
+
+    Raises:
+        UserError: a sample has no reference where one is trained, or is a conversation where raw text is.
+    """
+    match spec.objective:
+        case "supervised" | "language_modelling":
+            return reference_rows(spec, samples, prompt)
+        case "dpo":
+            return preference_rows(preferences, prompt)
+        case "reward":
+            return preference_rows(preferences, bare_prompt)
+        case "grpo" | "rloo":
+            return prompt_rows(samples, prompt)
+
+
+def reference_rows(spec: TrainSpec, samples: Sequence[Sample], prompt: Callable[[Sample], Prompt]) -> list[TrainingRow]:
+    """One row a sample, in order: a question with its answer, or raw text. Raises UserError as `rows_of` does."""
+    if spec.objective != "language_modelling":
+        return training_rows(samples, prompt)
+    talks = [sample.row for sample in samples if sample.messages]
+    if talks:
+        raise UserError(
+            f"objective 'language_modelling' must have raw text (got conversations in {name_rows(talks)}). "
+            "Give the split a file with fields: {input: COLUMN}."
+        )
+    return [TrainingRow(row=sample.row, messages=(), answer=sample.input) for sample in samples]
+
+
+def bare_prompt(sample: Sample) -> Prompt:
+    """A sample's input (of a conversation, its last turn), and nothing else."""
+    return Prompt(sample_id=sample.id, messages=(Message(role="user", content=sample.input),))
+
+
 def training_key(
     spec: TrainSpec,
     *,
     base_fingerprint: str,
-    rows: Sequence[TrainingRow],
+    rows: Sequence[Row],
     seed: int,
     validation: Validation | None = None,
+    reward: Reward | None = None,
+    generation: GenerationSettings | None = None,
     versions: Mapping[str, str] | None = None,
 ) -> str:
     """The content key of a training: 64 hex digits, also the name of its adapter folder.
@@ -113,19 +203,25 @@ def training_key(
         rows: what is trained, in order. Row numbers do not count.
         seed: used unless the recipe has its own.
         validation: what checkpoints are evaluated with; it counts where one of them is selected.
+        reward: the judges that the recipe's `reward` names.
+        generation: how long drawn answers may be, their top_p, and where they stop.
         versions: library versions; left out, those installed.
     """
+    decided: dict[str, Any] = {
+        "trainer": TRAINER_VERSION,
+        "recipe": recipe_of(spec, seed),
+        "base": base_fingerprint,
+        "rows": [row.content for row in rows],
+        "versions": {name: v.split("+")[0] for name, v in (versions or library_versions(spec)).items()},
+    }
     selection = selection_of(spec, validation)
-    return fingerprint(
-        {
-            "trainer": TRAINER_VERSION,
-            "recipe": recipe_of(spec, seed),
-            "base": base_fingerprint,
-            "rows": [row.content for row in rows],
-            **({"selection": selection} if selection is not None else {}),
-            "versions": {name: v.split("+")[0] for name, v in (versions or library_versions(spec)).items()},
-        }
-    )
+    if selection is not None:
+        decided["selection"] = selection
+    if reward is not None:
+        decided["reward"] = sorted([reward.fingerprints[name], weight] for name, weight in spec.rewards.items())
+    if generation is not None:
+        decided["generation"] = [generation.max_new_tokens, generation.top_p, list(generation.stop)]
+    return fingerprint(decided)
 
 
 def recipe_of(spec: TrainSpec, seed: int) -> dict[str, Any]:
@@ -133,6 +229,9 @@ def recipe_of(spec: TrainSpec, seed: int) -> dict[str, Any]:
     recipe = spec.model_dump(mode="json", exclude=set(UNKEYED))
     if spec.lists:
         raise ValueError(f"'{next(iter(spec.lists))}' must be one value (got a list). Expand the sweep first.")
+    foreign = [option for option, objectives in OBJECTIVE_OPTIONS.items() if spec.objective not in objectives]
+    recipe = {option: value for option, value in recipe.items() if option not in foreign}
+    recipe |= {option: value for option, value in DEFAULTS.get(spec.objective, {}).items() if recipe[option] is None}
     return {**recipe, "seed": spec.seed if spec.seed is not None else seed}
 
 
@@ -161,6 +260,31 @@ def training_steps(
         return max_steps
     batches = math.ceil(rows / batch_size)
     return math.ceil(epochs * max(math.ceil(batches / gradient_accumulation), 1)) if rows else 0
+
+
+def steps_of(spec: TrainSpec, rows: int) -> int:
+    """Optimiser steps of a recipe over `rows` rows.
+
+    Where answers are drawn, a step takes batch_size times gradient_accumulation of them, `num_generations` to a prompt, and
+    an epoch whole steps only: the shuffled prompts that are left over wait for another epoch.
+    """
+    if spec.objective not in ("grpo", "rloo"):
+        return training_steps(
+            rows, batch_size=spec.batch_size, gradient_accumulation=spec.gradient_accumulation, epochs=spec.epochs,
+            max_steps=spec.max_steps,
+        )  # fmt: skip
+    if spec.max_steps is not None:
+        return spec.max_steps
+    return math.ceil(spec.epochs * (rows // prompts_of_step(spec)))
+
+
+def prompts_of_step(spec: TrainSpec) -> int:
+    """Prompts to which a step draws answers."""
+    return spec.batch_size * spec.gradient_accumulation // spec.num_generations
+
+
+def _turns(messages: Sequence[Message]) -> list[list[str]]:
+    return [[message.role, message.content] for message in messages]
 
 
 def name_rows(rows: Sequence[int], limit: int = 12) -> str:

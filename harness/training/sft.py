@@ -6,14 +6,14 @@ tokens, whatever the batching; the same key gives the same tensors, killed and r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from datasets import Dataset
 from torch.nn import functional
-from transformers import AutoConfig, BitsAndBytesConfig, PrinterCallback, set_seed
+from transformers import AutoConfig, BitsAndBytesConfig, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from harness.errors import ModelError
@@ -22,8 +22,8 @@ from harness.suite.grammar import TrainSpec, TransformersModel
 from harness.training.adaptation import attach_lora, choose_weights, dtypes_of, lora_config, save_initial, save_trained
 from harness.training.attention import PACKED, is_packable
 from harness.training.audit import IGNORED, TokenRow
-from harness.training.checkpoints import newest_checkpoint, step_of
-from harness.training.loop import Bookkeeper, Ledger, Listens, Notice, Watched, free, quiet
+from harness.training.checkpoints import newest_checkpoint
+from harness.training.loop import Ledger, Listen, Notice, Watched, free, quiet, run_trainer, shared_arguments
 from harness.training.planning import DTYPES, auto_class, device_of_machine, quantization_of, resolve_compute_dtype
 from harness.training.selection import Validation
 from harness.training.seq2seq import PairCollator, PairTrainer
@@ -35,7 +35,7 @@ LOGITS_LIMIT = 2**28
 Batching = Literal["packed", "padded"]
 
 
-def fit(
+def fit_supervised(
     spec: TrainSpec,
     *,
     seed: int,
@@ -49,7 +49,7 @@ def fit(
     notice: Notice,
     validation: Validation | None = None,
     validation_rows: Sequence[TokenRow] = (),
-    listen: Callable[[Sequence[Mapping[str, float]]], Listens] | None = None,
+    listen: Listen | None = None,
 ) -> tuple[Ledger, dict[str, Any]]:
     """Run the training to its end and leave what it made in `partial/trained`; what it counted, and what really ran.
 
@@ -65,12 +65,7 @@ def fit(
     arguments = _arguments(spec, seed=seed, output=checkpoints, batching=batching, **environment)
     with quiet():
         trainer = _trainer(spec, ledger=ledger, model=model, args=arguments, rows=rows, tokenizer=tokenizer)
-    for parameter in trainer.model.parameters():
-        if parameter.requires_grad:  # in bfloat16, which TRL chooses for adapters of 4-bit bases, small updates vanish
-            parameter.data = parameter.data.float()
     save_initial(trainer.model, partial, spec)
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Bookkeeper(trainer, spec.logging_steps, environment=environment, progress=progress))
     validator = None
     if validation is not None:
         live = trainer.model.get_base_model() if spec.method == "lora" else trainer.model
@@ -81,14 +76,9 @@ def fit(
         )  # fmt: skip
         validator.take_best(resume)
         trainer.evaluates = validator
-    if listen is not None:
-        trainer.listens = listen(ledger.log)
-    if resume:
-        ledger.resumed.append(step_of(resume))
-        notice(f"going on from step {step_of(resume):,}.")
-    if ledger.stopped is None:
-        with quiet():
-            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    run_trainer(
+        trainer, spec, resume=resume, environment=environment, progress=progress, notice=notice, listen=listen
+    )  # fmt: skip
     ran = {
         **environment,
         "trained": dtypes_of(trainer.model, trained=True),
@@ -199,40 +189,15 @@ def load_base(
 def _arguments(
     spec: TrainSpec, *, seed: int, output: Path, device: str, compute_dtype: str, batching: Batching
 ) -> SFTConfig:
-    """TRL's arguments, written out: its defaults (bfloat16, checkpointing, cutting rows) would harm here."""
+    """TRL's arguments, written out: its defaults (cutting rows) would harm here."""
     arguments = SFTConfig(
-        output_dir=str(output),
-        num_train_epochs=spec.epochs,
-        max_steps=spec.max_steps or -1,
-        per_device_train_batch_size=spec.batch_size,
-        gradient_accumulation_steps=spec.gradient_accumulation,
-        learning_rate=spec.learning_rate,
-        lr_scheduler_type=spec.scheduler,
-        warmup_steps=spec.warmup,
-        optim=spec.optimizer,
-        max_grad_norm=spec.max_grad_norm,
-        weight_decay=spec.weight_decay,
-        seed=spec.seed if spec.seed is not None else seed,
-        use_cpu=device == "cpu",
-        bf16=compute_dtype == "bfloat16",
-        fp16=compute_dtype == "float16",
-        # Memory for time: worth it where a GPU holds billions of weights, a loss of a quarter on a CPU.
-        activation_checkpointing=device != "cpu",
-        dataloader_pin_memory=device != "cpu",
+        **shared_arguments(spec, seed=seed, output=output, device=device, compute_dtype=compute_dtype),
         max_length=None,
         packing=False,
         padding_free=batching == "packed",
         pad_to_multiple_of=None,
         shuffle_dataset=False,
         dataset_kwargs={"skip_prepare_dataset": True},
-        save_strategy="steps",
-        save_steps=spec.save_steps,
-        save_total_limit=None,
-        logging_strategy="no",
-        logging_nan_inf_filter=False,
-        report_to="none",
-        disable_tqdm=True,
-        log_level="error",
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs in one process would mean DataParallel, which TRL refuses
     return arguments

@@ -13,21 +13,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial as partial_of
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from harness.errors import UserError
 from harness.models.identity import MODEL_FILES, find_folder, template_sha
 from harness.models.local import LocalModel
-from harness.records import Progress, Prompt, Sample, Training
-from harness.suite.grammar import TrainSpec, TransformersModel
-from harness.training.audit import audit_training
+from harness.records import GenerationSettings, Preference, Progress, Prompt, Sample, Training
+from harness.suite.grammar import REFERRING, TrainSpec, TransformersModel
+from harness.training.audit import audit_pairs, audit_prompts, audit_training
 from harness.training.checkpoints import find_training, publish_adapter, training_lock
 from harness.training.events import EventLog, require_tensorboard
 from harness.training.forecast import refuse_hopeless
-from harness.training.loop import Notice, stopped_clearly
+from harness.training.loop import Ledger, Notice, stopped_clearly
 from harness.training.planning import plan_training, refuse_unusable, window_of
-from harness.training.recipe import library_versions, recipe_of, rows_of, training_key
+from harness.training.recipe import (
+    Reward,
+    library_versions,
+    prompts_of_step,
+    recipe_of,
+    rows_of,
+    steps_of,
+    training_key,
+)
 from harness.training.selection import Validation
-from harness.training.sft import Batching, fit
+from harness.training.sft import Batching, fit_supervised
 
 
 def train(
@@ -45,6 +54,9 @@ def train(
     notice: Notice | None = None,
     validation: Validation | None = None,
     events: Path | None = None,
+    preferences: Sequence[Preference] = (),
+    reward: Reward | None = None,
+    generation: GenerationSettings | None = None,
     batching: Batching | None = None,
 ) -> Training:
     """Train by a recipe, or go on with a training that was interrupted, or return the one that is there.
@@ -54,7 +66,8 @@ def train(
         spec: the recipe, without sweeps.
         base: the model to train on.
         root: the suite's folder, which paths in `base` are relative to.
-        samples: the training split; the first reference of each is its answer.
+        samples: the training split; the first reference of each is its answer. Objectives that learn from preferences
+            need none.
         prompt: what the candidate is asked for a sample: the same builder that inference uses.
         adapters: folder of finished trainings; this one comes to lie in `adapters/<key>`.
         seed: used unless the recipe has its own.
@@ -63,6 +76,9 @@ def train(
         notice: called with one line on anything the user should know; left out, such lines are dropped.
         validation: what checkpoints are evaluated with; needed where the recipe selects one.
         events: where TensorBoard's event files go; left out, nowhere.
+        preferences: what objectives `dpo` and `reward` learn from.
+        reward: the judges that the recipe's `reward` names, for objectives `grpo` and `rloo`.
+        generation: how the candidate answers; of it, drawn answers have their length, top_p and stop texts.
         batching: `packed` lays rows end to end, `padded` pads them, for measurements (not in the key). Left out,
             rows are packed where the architecture allows.
 
@@ -75,35 +91,42 @@ def train(
     refuse_unusable(spec, base)
     if events is not None:
         require_tensorboard()
-    rows = rows_of(spec, samples, prompt)
+    rows = rows_of(spec, samples, prompt, preferences)
     folder = find_folder(base.path, root=root, what="model", files=MODEL_FILES, revision=base.revision)
     template = root / base.chat_template if base.chat_template else None
     bare = LocalModel(folder, name=base.path, chat_template=template)  # of which only hash and tokenizer are used
-    key = training_key(spec, base_fingerprint=bare.fingerprint, rows=rows, seed=seed, validation=validation)
+    draws = generation if reward is not None else None
+    key = training_key(
+        spec, base_fingerprint=bare.fingerprint, rows=rows, seed=seed, validation=validation,
+        reward=reward, generation=draws,
+    )  # fmt: skip
     training = find_training(adapters, key)
-    partial = adapters / f"{key}.partial"
+    unfinished = adapters / f"{key}.partial"
     if training is None:
         if (adapters / key).exists():
             tell(f"{candidate}: the adapter {key[:12]} is incomplete or was changed; it is trained again.")
-        audit_all = partial_of(audit_training, spec, bare.tokenizer, window=window_of(folder), encodes=bare.encodes)
-        token_rows, audit = audit_all(rows)
-        checked, checks = audit_all(validation.rows) if validation is not None else ([], None)
+        window = window_of(folder)
+        audit, fit = _objective(
+            spec, rows, bare, window=window, reward=reward, generation=draws, batching=batching
+        )  # fmt: skip
+        checked, checks = (
+            audit_training(spec, bare.tokenizer, validation.rows, window=window, encodes=bare.encodes)
+            if validation is not None
+            else ([], None)
+        )
         plan = plan_training(spec, folder=folder, rows=audit.rows, tokens=audit.tokens)
         refuse_hopeless(spec, base=base, folder=folder)
-        with training_lock(partial), stopped_clearly(candidate, spec):
+        with training_lock(unfinished), stopped_clearly(candidate, spec):
             ledger, ran = fit(
                 spec,
                 seed=seed,
                 folder=folder,
                 base=base,
                 tokenizer=bare.tokenizer,
-                rows=token_rows,
-                partial=partial,
-                batching=batching,
+                partial=unfinished,
                 progress=progress or _drop,
                 notice=lambda line: tell(f"{candidate}: {line}"),
-                validation=validation,
-                validation_rows=checked,
+                **({"validation": validation, "validation_rows": checked} if validation is not None else {}),
                 listen=partial_of(EventLog, events) if events is not None else None,
             )
             training = Training(
@@ -130,11 +153,62 @@ def train(
                     "resumed_at_steps": ledger.resumed,
                 },
             )
-            publish_adapter(partial / "trained", adapters / key, training)
-            shutil.rmtree(partial)
-    elif partial.exists():  # killed between the adapter's rename and the end of the tidying
-        shutil.rmtree(partial, ignore_errors=True)
+            publish_adapter(unfinished / "trained", adapters / key, training)
+            shutil.rmtree(unfinished)
+    elif unfinished.exists():  # killed between the adapter's rename and the end of the tidying
+        shutil.rmtree(unfinished, ignore_errors=True)
     return replace(training, candidate=candidate, base=spec.base)
+
+
+class _Audit(Protocol):
+    """What the audits of all objectives say."""
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def tokens(self) -> int | None: ...
+    def as_record(self) -> dict[str, Any]: ...
+
+
+def _objective(
+    spec: TrainSpec,
+    rows: Sequence[Any],
+    bare: LocalModel,
+    *,
+    window: int | None,
+    reward: Reward | None,
+    generation: GenerationSettings | None,
+    batching: Batching | None,
+) -> tuple[_Audit, Callable[..., tuple[Ledger, dict[str, Any]]]]:
+    """The audit of an objective's rows, and what fits them. Raises UserError where rows would do harm."""
+    lengths: dict[str, Any] = {"max_length": spec.max_length, "window": window, "truncation": spec.truncation}
+    tokenizer = bare.tokenizer
+    audit: _Audit
+    if bare.encodes and spec.objective in REFERRING:
+        raise UserError(
+            f"'train.base' must be a decoder without an encoder for objective {spec.objective!r} (got {bare.name!r})."
+        )
+    match spec.objective:
+        case "supervised" | "language_modelling":
+            token_rows, audit = audit_training(spec, tokenizer, rows, window=window, encodes=bare.encodes)
+            return audit, partial_of(fit_supervised, rows=token_rows, batching=batching)
+        case "dpo" | "reward":
+            from harness.training.preference import fit_preferences
+
+            pairs, audit = audit_pairs(tokenizer, rows, allow=spec.allow, **lengths)
+            return audit, partial_of(fit_preferences, rows=pairs)
+        case "grpo" | "rloo":
+            from harness.training.reinforcement import fit_policy
+
+            if reward is None or generation is None:
+                raise ValueError(f"objective {spec.objective!r} needs a reward and generation settings")
+            prompts, audit = audit_prompts(tokenizer, rows, max_new_tokens=generation.max_new_tokens, **lengths)
+            if not steps_of(spec, audit.rows):
+                raise UserError(
+                    f"'split' must hold at least the {prompts_of_step(spec)} prompts of one step (got {audit.rows}). "
+                    "Lower batch_size or gradient_accumulation, or raise num_generations."
+                )
+            return audit, partial_of(fit_policy, rows=prompts, reward=reward, generation=generation)
 
 
 def _drop(_: object) -> None:

@@ -10,7 +10,9 @@ import pytest
 import typer
 
 from harness.cli import review
+from harness.cli.export_preferences import export_preferences
 from harness.cli.run import run as muster_run
+from harness.data import read_preferences
 from harness.errors import DataError, NothingEvaluatedError, UserError
 from harness.records import Completion
 from harness.store import Home, Store, doctor
@@ -521,3 +523,33 @@ def test_the_page_on_human_ratings_is_true(home, monkeypatch):
     shown = CliRunner().invoke(app, ["review", "export", "--help"], env={"COLUMNS": "200"}).output
     for option in re.findall(r"`(--[a-z-]+)", page.split("| option")[1].split("\n\n")[0]):
         assert option in shown, option
+
+
+def test_ratings_and_scores_become_preferences(home, fake, tmp_path, capsys):
+    """Every pair of a sample's answers that were rated apart, the better first, readable as preferences."""
+    filled = fill(export(home), lambda number, row: 1 + number % 5)
+    bring_in(home, filled)
+    with Store.open(home, read_only=True) as store:
+        run = store.run("latest")
+        said = {
+            (j.id, j.candidate): j.score for j in store.judgements(run.id, metric="human:anna") if j.score is not None
+        }
+        texts = {(a.sample_id, a.candidate): a.completion.text for a in store.answers(run.id)}
+    out = tmp_path / "pairs.jsonl"
+    export_preferences("latest", "human:anna", out, margin=0.0, split=None, home=home.path)
+    assert "by human:anna" in capsys.readouterr().out
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    expected = {
+        (sample, texts[sample, one].strip(), texts[sample, two].strip())
+        for sample, one in said
+        for other, two in said
+        if sample == other
+        and said[sample, one] > said[sample, two]
+        and texts[sample, one].strip() != texts[sample, two].strip()
+    }
+    assert {(line["id"], line["chosen"], line["rejected"]) for line in lines} == expected
+    assert len(read_preferences(out)) == len(lines)
+    with pytest.raises(UserError, match=r"'--by' must be a metric of run .*human:anna \(got 'nobody'\)"):
+        export_preferences("latest", "nobody", out, margin=0.0, split=None, home=home.path)
+    with pytest.raises(NothingEvaluatedError, match="prefers no answer to another"):
+        export_preferences("latest", "human:anna", out, margin=1.0, split=None, home=home.path)

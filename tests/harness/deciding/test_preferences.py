@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from harness.deciding.preferences import ELO, Duel, preferences
+from harness.deciding.preferences import ELO, Duel, preferences, preferred
 from harness.deciding.surfaces import duel_sentence, preference_tables
-from harness.records import Failure, Judgement, Sample
+from harness.records import Answer, Completion, Failure, Judgement, Metric, Sample
 from harness.stats import wilson
 
 FOLLOWS = {"inconsistent": "first"}
@@ -171,3 +171,57 @@ def test_a_duel_in_a_sentence():
     assert sentence == (
         "lora is preferred to base in 6 of 10 pairs, base in 1, 3 ties (2 of them inconsistent): 0.750 of the points"
     )
+
+
+def answered(**texts):
+    """Answers of candidates to sample s0."""
+    return [
+        Answer(key=name, candidate=name, sample_id="s0", prompt_sha="", completion=Completion(text=text))
+        for name, text in texts.items()
+    ]
+
+
+def scored(**scores):
+    """Judgements of candidates' answers to sample s0 by the metric m; None is a failure."""
+    return [
+        Judgement(
+            id="s0", metric="m", candidate=name, score=score,
+            error=None if score is not None else Failure(kind="judge_failed", message="no"),
+        )
+        for name, score in scores.items()
+    ]  # fmt: skip
+
+
+def told(one):
+    """Chosen and rejected texts."""
+    return [(preference.chosen, preference.rejected) for preference in one.preferences]
+
+
+def test_games_that_both_orders_decide_are_preferences():
+    """A win and a loss are pairs, whoever tells them, once; ties, orders that disagree and equal texts are none."""
+    judgements = [
+        judged(samples(1)[0], "a", b="win", c="inconsistent"),
+        judged(samples(1)[0], "b", a="loss", c="loss"),
+    ]
+    answers = answered(a="good", b="bad", c="best")
+    one = preferred(Metric(name="m"), judgements, samples(1), answers, ["a", "b", "c"])
+    assert told(one) == [("good", "bad"), ("best", "bad")]
+    assert (one.undecided, one.unfit) == (1, 0)
+    same = preferred(Metric(name="m"), judgements, samples(1), answered(a="good", b="good ", c=""), ["a", "b", "c"])
+    assert told(same) == []
+    assert (same.undecided, same.unfit) == (1, 2)
+
+
+@pytest.mark.parametrize(("direction", "first"), [("higher", "high"), ("lower", "low")])
+def test_scores_that_differ_by_more_than_the_margin_are_preferences(direction, first):
+    """The better end of the scale is chosen; a difference of the margin itself, and a missing score, decide nothing."""
+    metric = Metric(name="m", direction=direction)
+    answers = answered(low="low", high="high", near="near", none="none")
+    judgements = scored(low=0.0, high=1.0, near=0.75, none=None)
+    names = ["low", "high", "near", "none"]
+    one = preferred(metric, judgements, samples(1), answers, names, margin=0.25)
+    other = {"high": "low", "low": "high"}[first]
+    near = ("near", "low") if first == "high" else ("low", "near")
+    assert told(one) == [(first, other), near]
+    assert one.undecided == 1
+    assert len(preferred(metric, judgements, samples(1), answers, names).preferences) == 3
