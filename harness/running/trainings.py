@@ -18,7 +18,7 @@ from harness.running.runner import judged
 from harness.running.stages import Stages
 from harness.training.checkpoints import find_training
 from harness.training.events import EventLog, events_folder, require_tensorboard
-from harness.training.recipe import Reward, rows_of, steps_of, training_key
+from harness.training.recipe import Reward, reference_rows, rows_of, steps_of, training_key
 from harness.training.selection import Validation
 
 Notice = Callable[[str], None]
@@ -60,7 +60,7 @@ def _pieces(plan: Plan, planned: PlannedTraining) -> int:
     folder = identity.find_folder(
         base.path, root=plan.loaded.root, what="model", files=identity.MODEL_FILES, revision=base.revision
     )
-    rows = rows_of(spec, planned.samples, prompt_of(plan))
+    rows = reference_rows(spec, planned.samples, prompt_of(plan))
     model = LocalModel(folder, name=base.path)
     return len(audit_training(spec, model.tokenizer, rows, window=window_of(folder), encodes=model.encodes)[0])
 
