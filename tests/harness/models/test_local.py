@@ -69,18 +69,20 @@ def test_batches_of_any_size_say_the_same(local, tiny_base):
     assert len({text for text, *_ in shown}) > 6  # distinct prompts, distinct answers: else the test shows nothing
 
 
-def test_trap_24_batching_changes_neither_greedy_answers_nor_the_model(tiny_base, tiny_adapters):
+def test_trap_24_batching_changes_neither_greedy_answers_nor_the_model(tmp_path):
     """Answers of mixed length, batched, are those of transformers' `generate` one by one; an ordinary forward before and
     after is the same bit by bit, in the dtype and attention it had.
     """
-    local = LocalModel(tiny_base, device="cpu")
+    base = make_model(tmp_path / "base", stopping=6)
+    adapter = make_adapter(tmp_path / "adapter", base, seed=1)
+    local = LocalModel(base, device="cpu")
     ids = torch.tensor([[1, 5, 9, 30, 31, 7]])
     with torch.inference_mode():
         before = local.model(ids).logits
     attention, asked = local.model.config._attn_implementation, prompts(8)
-    for adapter in (None, tiny_adapters[0]):
-        said = answers(local.generator(adapter), asked)
-        assert [completion.text for completion in said] == peft_texts(tiny_base, adapter, asked)
+    for chosen in (None, adapter):
+        said = answers(local.generator(chosen), asked)
+        assert [completion.text for completion in said] == peft_texts(base, chosen, asked)
         assert len({completion.completion_tokens for completion in said}) > 1
     with torch.inference_mode(), local.using(None) as model:
         assert torch.equal(model(ids).logits, before)

@@ -54,8 +54,12 @@ def make_model(
     template: str | None = CHATML,
     merge_ten: bool = True,
     sharpness: float = 30.0,
+    stopping: float = 1.0,
 ) -> Path:
-    """Writes tokenizer, config and random weights; `sharpness` scales the logits, so that draws differ from a uniform."""
+    """Writes tokenizer, config and random weights.
+
+    `sharpness` scales the logits, so that draws differ from a uniform; `stopping` those of EOS, so that some answers end.
+    """
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -78,6 +82,7 @@ def make_model(
     model = LlamaForCausalLM(config)
     with torch.no_grad():
         model.lm_head.weight.mul_(sharpness)
+        model.lm_head.weight[config.eos_token_id].mul_(stopping)
         for layer in model.model.layers:  # else the last token alone decides, and every prompt gets one answer
             layer.self_attn.v_proj.weight.mul_(6)
             layer.self_attn.o_proj.weight.mul_(6)

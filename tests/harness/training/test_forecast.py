@@ -63,7 +63,7 @@ def test_simulated_memory_is_that_of_a_real_step(recipe, rank, packed):
     )  # fmt: skip
     model = AutoModelForCausalLM.from_config(config, attn_implementation=PACKED if packed else "sdpa")
     if rank:
-        model = attach_lora(model, lora_config(spec))
+        model = attach_lora(model, lora_config(spec, model))
     model.train()
     for parameter in model.parameters():
         if parameter.requires_grad:
