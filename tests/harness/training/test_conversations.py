@@ -195,7 +195,10 @@ def test_special_tokens_in_any_turn_of_the_assistant_are_refused(tokenizers):
     """EOS or BOS in an earlier answer is as harmful as in the last, and each row is named once a kind of harm."""
     turns = conversation("q", "one </s> two", "q", "three </s> four", "q", "five").messages
     rows = [TrainingRow(row=4, messages=turns, answer="six")]
-    with pytest.raises(UserError, match=r"row 4: the answer itself holds </s>; take it out of the data, or set allow: \[special_tokens\]\.$"):
+    with pytest.raises(
+        UserError,
+        match=r"row 4: the answer itself holds </s>; take it out of the data, or set allow: \[special_tokens\]\.$",
+    ):
         audit_rows(tokenizers["chatml"], rows, max_length=1000)
 
 
