@@ -119,6 +119,11 @@ def refuse_unusable(spec: TrainSpec, base: TransformersModel) -> None:
         raise UserError(
             f"'quantization' must be nf4 for a training (got 'int8' from {spec.base!r}). Set train.quantization: nf4."
         )
+    if spec.objective == "reward" and quantization_of(spec, base) is not None:
+        raise UserError(
+            "'quantization' must be left out for a reward model (got 'nf4'): its scoring head is trained on a base in full "
+            "precision. Name a base without 'quantization'."
+        )
     if (needs_bitsandbytes(spec) or quantization_of(spec, base)) and importlib.util.find_spec("bitsandbytes") is None:
         raise UserError(
             "'quantization' and paged optimisers must have bitsandbytes (not installed). "

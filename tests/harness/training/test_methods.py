@@ -266,3 +266,11 @@ def test_a_base_in_four_bits_is_trained_by_lora_only(base_folder, recipe):
     base = TransformersModel(kind="transformers", path=base_folder.name, quantization="nf4")
     with pytest.raises(UserError, match="full precision for method 'full'"):
         planning.refuse_unusable(plain(recipe, "full"), base)
+
+
+def test_a_reward_model_is_not_quantised():
+    """Its scorer is loaded in full precision: a record that says nf4 would not be true."""
+    base = TransformersModel(kind="transformers", path="b", quantization="nf4")
+    spec = TrainSpec(base="b", objective="reward", preferences="pairs.jsonl")
+    with pytest.raises(UserError, match="left out for a reward model"):
+        planning.refuse_unusable(spec, base)
