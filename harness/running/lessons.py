@@ -193,11 +193,11 @@ def _below(metric: str, bar: Bar, judgement: Judgement) -> str | None:
 
 def _refuse_gaps(who: str, did: str, errors: Sequence[Failure | None]) -> None:
     """Raises IncompleteError where a row failed that another try may mend: without it the student would be another one."""
-    open_ = [error for error in errors if error is not None and error.kind not in SETTLED]
-    if open_:
+    gaps = [error for error in errors if error is not None and error.kind not in SETTLED]
+    if gaps:
         raise IncompleteError(
-            f"{who} has {did} {len(errors) - len(open_):,} of {len(errors):,} training rows ({open_[0].kind}: "
-            f"{open_[0].message}). What is done is kept; the same command goes on from there."
+            f"{who} has {did} {len(errors) - len(gaps):,} of {len(errors):,} training rows ({gaps[0].kind}: "
+            f"{gaps[0].message}). What is done is kept; the same command goes on from there."
         )
 
 
