@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 STAND_INS = {
     "SUITE": "my-suite/suite.yaml", "JUDGE": "exact_match", "RUN": "latest", "A": "base", "B": "lora_r16", "FILE": "out.html",
-    "DIR": "out", "TEXT": "Is it right?", "SHEET": "sheet.html", "CANDIDATE": "lora_r16",
+    "METRIC": "correctness", "DIR": "out", "TEXT": "Is it right?", "SHEET": "sheet.html", "CANDIDATE": "lora_r16",
 }  # fmt: skip
 """What the capital letters of the list of verbs stand for here."""
 
