@@ -138,7 +138,9 @@ def test_judges_and_making_name_what_reproduction_needs(page, fake):
         "better_by: 0.05",
     ):
         assert needle in shown
-    assert len(page.xpath("//article[contains(@class, 'training')]//svg[@role='img']")) == len(fake.trainings)
+    labels = page.xpath("//article[contains(@class, 'training')]//svg[@role='img']/@aria-label")
+    for training in fake.trainings:
+        assert sum(label.startswith(f"Training loss of {training.candidate}: ") for label in labels) == 1
 
 
 def test_every_score_stands_beside_its_judges_calibration(page):
