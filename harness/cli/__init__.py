@@ -106,7 +106,8 @@ def _run(app: typer.Typer) -> int:
         warnings.simplefilter("ignore")  # a library's deprecations are for its developers; -W shows them
     try:
         result = app(standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        if result != INTERRUPTED:  # which is what Typer makes of Ctrl-C
+            return result if isinstance(result, int) else 0
     except TyperException as error:
         usage: Any = error
         usage.show()
@@ -116,14 +117,15 @@ def _run(app: typer.Typer) -> int:
             print(f"muster: {line}" if not _has_place(line) else line, file=sys.stderr)
         return error.exit_status
     except (KeyboardInterrupt, Abort):
-        print("muster: interrupted. What was finished is kept; the same command continues from there.", file=sys.stderr)
-        return INTERRUPTED
+        pass
     except Exception:
         import traceback
 
         traceback.print_exc()
         print("muster: this is a defect of muster; please report it with the lines above.", file=sys.stderr)
         return 70
+    print("muster: interrupted. What was finished is kept; the same command continues from there.", file=sys.stderr)
+    return INTERRUPTED
 
 
 def _has_place(line: str) -> bool:

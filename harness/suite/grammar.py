@@ -398,6 +398,21 @@ TeacherSpec = Annotated[
 """The name of a candidate, or a model."""
 
 
+class Launcher(Spec):
+    """Several processes for one training, one a GPU, or on the CPU where there is none.
+
+    The rows of a step stay what the recipe says; the processes divide them.
+    """
+
+    kind: Literal["accelerate"]
+    processes: Int
+    """Processes, of all machines together. It divides gradient_accumulation or batch_size."""
+    strategy: Literal["ddp", "fsdp", "deepspeed"] = "ddp"
+    """`ddp`: every process holds the model. `fsdp` and `deepspeed` divide it, and need GPUs."""
+    config: Text | None = None
+    """A file that `accelerate config` wrote: machines, and options of FSDP or DeepSpeed. What stands here goes before it."""
+
+
 class TrainSpec(Spec):
     """A training that makes a candidate. A list in place of a single value makes one candidate an entry: a sweep."""
 
@@ -514,6 +529,8 @@ class TrainSpec(Spec):
     """End when nothing improves any more. Left without `select`, its own metric selects."""
     tensorboard: bool = False
     """Write the log as TensorBoard event files too, into `tensorboard/` of the home (needs tensorboard)."""
+    launcher: Launcher | None = None
+    """Left out, one process trains, on one GPU where there is one."""
 
     @property
     def lists(self) -> Mapping[str, Sequence[Any]]:
@@ -597,6 +614,25 @@ class TrainSpec(Spec):
             raise ValueError(
                 "must not have a 'teacher' with objective 'language_modelling': raw text is no question. Leave it out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _processes_divide_a_step(self) -> TrainSpec:
+        if self.launcher is not None:
+            processes, parts = self.launcher.processes, (self.gradient_accumulation, self.batch_size)
+            if all(part % processes for part in parts):
+                raise ValueError(
+                    f"must have a 'gradient_accumulation' or a 'batch_size' that {processes} processes can divide (got "
+                    f"{parts[0]} and {parts[1]})"
+                )
+            if self.objective not in ("supervised", "language_modelling"):
+                raise ValueError(f"must not have a 'launcher' with objective {self.objective!r}: one process trains it")
+            looks = [name for name in ("evaluate_every", "select", "early_stopping") if getattr(self, name) is not None]
+            if looks:
+                raise ValueError(
+                    f"must not have {_list(looks, 'and')} with a 'launcher': checkpoints are judged where one process trains. "
+                    "Leave one of them out"
+                )
         return self
 
     @model_validator(mode="after")

@@ -82,7 +82,8 @@ def nearest_file(path: Path) -> str | None:
 def iterate_paths(root: Node) -> Iterator[tuple[YamlPath, Node, Role]]:
     """Every value of a suite that may be a path, with its place in the tree."""
     training = [(part, "*", "train", "preferences") for part in ("candidates", "judges")]
-    for pattern in (("data", "path"), ("splits", "*", "path"), *training):
+    launching = ("candidates", "*", "train", "launcher", "config")
+    for pattern in (("data", "path"), ("splits", "*", "path"), *training, launching):
         for place, node in _select(root, pattern):
             yield place, node, "file"
     yield from _iterate_models(root, ("candidates", "*", "model"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,19 +121,33 @@ def save_initial(model: Any, partial: Path, spec: TrainSpec) -> None:
         model.save_pretrained(str(partial / INITIAL), save_embedding_layers=False)
 
 
-def save_trained(model: Any, partial: Path, spec: TrainSpec, *, base_name: str, base_folder: Path) -> Path:
-    """Write what was trained to a new folder in `partial`: the same bytes for the same tensors, no path of this machine."""
+def save_trained(
+    model: Any,
+    partial: Path,
+    spec: TrainSpec,
+    *,
+    base_name: str,
+    base_folder: Path,
+    state: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write what was trained to a new folder in `partial`: the same bytes for the same tensors, no path of this machine.
+
+    `state` holds the model's tensors where it does not hold them whole itself, divided among processes.
+    """
     staged = partial / "trained"
     shutil.rmtree(staged, ignore_errors=True)
     if spec.method == "lora":
         initial = str(partial / INITIAL) if spec.init in MUTATING else None
         model.save_pretrained(
-            str(staged), save_embedding_layers=False, path_initial_model_for_weight_conversion=initial
+            str(staged),
+            save_embedding_layers=False,
+            path_initial_model_for_weight_conversion=initial,
+            state_dict=state,
         )
         (staged / "README.md").unlink(missing_ok=True)
         _write_canonical(staged / "adapter_config.json", base_model_name_or_path=base_name)
         return staged
-    model.save_pretrained(str(staged))
+    model.save_pretrained(str(staged), state_dict=state)
     for path in sorted({path for pattern in MODEL_FILES for path in base_folder.glob(pattern)}):
         if path.name != "config.json" and not path.name.startswith("model"):
             shutil.copyfile(path, staged / path.name)

@@ -25,6 +25,7 @@ from transformers.utils import logging as transformers_logging
 from harness.errors import TrainingError
 from harness.records import Progress
 from harness.suite.grammar import TrainSpec
+from harness.training import processes
 from harness.training.checkpoints import prune_checkpoints, seal, step_of
 
 LEDGER = "ledger.json"
@@ -83,7 +84,7 @@ class Listens(Protocol):
     def add(self, entry: Mapping[str, float]) -> None: ...
 
 
-Listen = Callable[[Sequence[Mapping[str, float]]], Listens]
+Listen = Callable[[Sequence[Mapping[str, float]]], Listens | None]
 """Opens a listener for the log, given what is in it already."""
 
 
@@ -94,6 +95,7 @@ class Watched:
 
     ledger: Ledger
     step_loss: float
+    step_tokens: int
     gradient_norm: float
     evaluates: Evaluates | None
     """Set by whoever wants evaluations, before the first step; `listens` likewise."""
@@ -104,6 +106,7 @@ class Watched:
     def __init__(self, *, ledger: Ledger, **options: Any) -> None:
         self.ledger = ledger
         self.step_loss = 0.0
+        self.step_tokens = 0
         self.gradient_norm = 0.0
         self.evaluates = None
         self.listens = None
@@ -113,9 +116,15 @@ class Watched:
         """What else was measured in the step that ends; nothing where the loss says it all."""
         return {}
 
-    def record_loss(self, loss: float) -> None:
-        """Add the loss of a forward pass to its step's. Raises TrainingError where it is not finite."""
+    def record_loss(self, loss: float, tokens: int) -> None:
+        """Add what a forward pass found to its step. Raises TrainingError where the loss is not finite.
+
+        Args:
+            loss: this pass's part of the step's loss.
+            tokens: what it was fed, without padding.
+        """
         self.step_loss += loss
+        self.step_tokens += tokens
         if not math.isfinite(loss):
             self._stop("loss", loss)
 
@@ -155,7 +164,9 @@ class Bookkeeper(TrainerCallback):  # type: ignore[misc]  # transformers is not 
         self.seconds_before = trainer.ledger.seconds
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Count the steps of earlier attempts."""
+        """Count the steps of earlier attempts, and let each of several processes draw dropout of its own."""
+        if processes.rank():
+            torch.manual_seed(args.seed + processes.rank())
         if state.global_step:
             self.progress(state.global_step)
 
@@ -166,8 +177,10 @@ class Bookkeeper(TrainerCallback):  # type: ignore[misc]  # transformers is not 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Add the step to the ledger, evaluate, and end the training where nothing has improved for too long."""
         trainer, ledger = self.trainer, self.trainer.ledger
-        ledger.losses.append(trainer.step_loss)
-        trainer.step_loss = 0.0
+        parts = processes.everywhere((trainer.step_loss, trainer.step_tokens))
+        ledger.losses.append(math.fsum(loss for loss, _ in parts))
+        ledger.tokens += sum(tokens for _, tokens in parts)
+        trainer.step_loss, trainer.step_tokens = 0.0, 0
         for name, value in trainer.take_figures().items():
             ledger.figures.setdefault(name, []).append(value)
         figures = self._evaluate(state, control)
@@ -208,6 +221,9 @@ class Bookkeeper(TrainerCallback):  # type: ignore[misc]  # transformers is not 
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Make the checkpoint complete: everything above was only files."""
+        processes.meet()
+        if not processes.writes():
+            return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nobody reads
         self.trainer.ledger.save(folder)
@@ -219,12 +235,13 @@ class Bookkeeper(TrainerCallback):  # type: ignore[misc]  # transformers is not 
 
 def shared_arguments(spec: TrainSpec, *, seed: int, output: Path, device: str, compute_dtype: str) -> dict[str, Any]:
     """What every trainer of the library is told alike, written out: its defaults (bfloat16, checkpointing) would harm here."""
+    batch_size, accumulation = processes.share(spec)
     return {
         "output_dir": str(output),
         "num_train_epochs": spec.epochs,
         "max_steps": spec.max_steps or -1,
-        "per_device_train_batch_size": spec.batch_size,
-        "gradient_accumulation_steps": spec.gradient_accumulation,
+        "per_device_train_batch_size": batch_size,
+        "gradient_accumulation_steps": accumulation,
         "learning_rate": spec.learning_rate,
         "lr_scheduler_type": spec.scheduler,
         "warmup_steps": spec.warmup,
@@ -241,6 +258,8 @@ def shared_arguments(spec: TrainSpec, *, seed: int, output: Path, device: str, c
         "save_strategy": "steps",
         "save_steps": spec.save_steps,
         "save_total_limit": None,
+        "save_on_each_node": True,
+        "ddp_find_unused_parameters": False,
         "logging_strategy": "no",
         "logging_nan_inf_filter": False,
         "report_to": "none",
@@ -306,22 +325,29 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def stopped_clearly(candidate: str, spec: TrainSpec) -> Iterator[None]:
-    """Turn the ways in which a machine ends a training into TrainingError with the way out."""
+    """Name the candidate in every TrainingError, and turn the ways in which a machine ends a training into one."""
+    try:
+        with stopped_by_machine(spec):
+            yield
+    except TrainingError as error:
+        raise TrainingError(f"{candidate}: {error}") from error.__cause__
+
+
+@contextmanager
+def stopped_by_machine(spec: TrainSpec) -> Iterator[None]:
+    """Turn a want of memory or disk into TrainingError with the way out."""
     try:
         yield
-    except TrainingError as error:
-        raise TrainingError(f"{candidate}: {error}") from None
     except (MemoryError, RuntimeError, OSError) as error:
         if _is_out_of_memory(error):
             raise TrainingError(
-                f"{candidate}: the training ran out of memory (batch_size {spec.batch_size}, max_length "
-                f"{spec.max_length:,}). Lower batch_size and raise gradient_accumulation by as much: the result "
-                "is the same but for rounding."
+                f"the training ran out of memory (batch_size {spec.batch_size}, max_length {spec.max_length:,}). "
+                "Lower batch_size and raise gradient_accumulation by as much: the result is the same but for rounding."
             ) from error
         if _is_out_of_disk(error):
             raise TrainingError(
-                f"{candidate}: the disk is full. Free some space and run again: the training goes on from its last "
-                "complete checkpoint."
+                "the disk is full. Free some space and run again: the training goes on from its last complete "
+                "checkpoint."
             ) from error
         raise
 

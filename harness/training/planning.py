@@ -7,6 +7,7 @@ libraries) is refused here, with one line that says what to change.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from transformers import (
 from harness.errors import UserError
 from harness.suite.grammar import TrainSpec, TransformersModel
 from harness.training.adaptation import attach_lora, choose_weights, lora_config
+from harness.training.audit import TokenRow
 from harness.training.loop import quiet
-from harness.training.recipe import TrainingPlan, needs_bitsandbytes, steps_of
+from harness.training.recipe import TrainingPlan, name_rows, needs_bitsandbytes, steps_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -140,6 +142,17 @@ def window_of(folder: Path) -> int | None:
     """Positions the base was made for, where its configuration says so."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
     return getattr(config, "max_position_embeddings", None)
+
+
+def refuse_unknown_tokens(rows: Sequence[TokenRow], folder: Path) -> None:
+    """Raise UserError for rows with tokens that the base has no embedding for, as where a tokenizer has grown without it."""
+    size = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config().vocab_size
+    beyond = [row.row for row in rows if max(*row.input_ids, *row.labels) >= size]
+    if beyond:
+        raise UserError(
+            f"training data: {name_rows(beyond)}: the base has {size:,} embeddings, and its tokenizer gives tokens beyond "
+            "them. Use the tokenizer that belongs to the base, or a base whose embeddings were resized."
+        )
 
 
 def device_of_machine() -> str:

@@ -97,9 +97,9 @@ class Paired(Watched):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The mean over the pairs of a batch."""
-        self.ledger.tokens += int(inputs["attention_mask"].sum())
+        tokens = int(inputs["attention_mask"].sum())
         loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)  # type: ignore[misc]
-        self.record_loss(loss.item() / self.current_gradient_accumulation_steps)  # type: ignore[attr-defined]
+        self.record_loss(loss.item() / self.current_gradient_accumulation_steps, tokens)  # type: ignore[attr-defined]
         return loss
 
     def take_figures(self) -> dict[str, float]:

@@ -24,10 +24,11 @@ TRAINER_VERSION = 2
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
 UNKEYED = (
     "base", "split", "teacher", "keep", "keep_share", "allow", "seed", "save_steps", "logging_steps", "tensorboard",
-    "evaluate_every", "preferences", "reward", *EVALUATION,
+    "launcher", "evaluate_every", "preferences", "reward", *EVALUATION,
 )  # fmt: skip
 """Fields of TrainSpec that name things, choose the rows or let them pass, pace the bookkeeping or only look; base, rows, seed,
-judges and what selects a checkpoint enter the key by their content."""
+judges and what selects a checkpoint enter the key by their content, and of the launcher what changes
+tensors."""
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "dpo": {"beta": 0.1, "loss_type": "sigmoid"},
     "grpo": {"beta": 0.0, "loss_type": "dapo"},
@@ -232,6 +233,10 @@ def recipe_of(spec: TrainSpec, seed: int) -> dict[str, Any]:
     foreign = [option for option, objectives in OBJECTIVE_OPTIONS.items() if spec.objective not in objectives]
     recipe = {option: value for option, value in recipe.items() if option not in foreign}
     recipe |= {option: value for option, value in DEFAULTS.get(spec.objective, {}).items() if recipe[option] is None}
+    if (
+        spec.launcher is not None
+    ):  # sums in another order, dropout drawn by each process: equal but for rounding and luck
+        recipe |= {"processes": spec.launcher.processes, "strategy": spec.launcher.strategy}
     return {**recipe, "seed": spec.seed if spec.seed is not None else seed}
 
 

@@ -192,10 +192,10 @@ class Rewarded(Watched):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The policy's loss on a batch of scored answers."""
-        self.ledger.tokens += int(inputs["prompt_mask"].sum() + inputs["completion_mask"].sum())
+        tokens = int(inputs["prompt_mask"].sum() + inputs["completion_mask"].sum())
         loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)  # type: ignore[misc]
-        whole = self.loss_is_scaled_for_ga  # type: ignore[attr-defined]
-        self.record_loss(loss.item() / (1 if whole else self.current_gradient_accumulation_steps))  # type: ignore[attr-defined]
+        parts = 1 if self.loss_is_scaled_for_ga else self.current_gradient_accumulation_steps  # type: ignore[attr-defined]
+        self.record_loss(loss.item() / parts, tokens)
         return loss
 
     def take_figures(self) -> dict[str, float]:

@@ -47,8 +47,7 @@ class PairTrainer(Watched, Trainer):  # type: ignore[misc]  # transformers is no
         """The sum of the trained tokens' negative log-likelihoods, over the trained tokens of the whole step."""
         tokens = int(inputs["attention_mask"].sum()) + int((inputs["labels"] != IGNORED).sum())
         loss = self.token_loss(model, inputs, num_items_in_batch)
-        self.record_loss(loss.item())
-        self.ledger.tokens += tokens
+        self.record_loss(loss.item(), tokens)
         return loss
 
     def token_loss(self, model: Any, inputs: dict[str, Any], items: Any) -> torch.Tensor:

@@ -6,6 +6,7 @@ tokens, whatever the batching; the same key gives the same tensors, killed and r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from trl import SFTConfig, SFTTrainer
 from harness.errors import ModelError
 from harness.records import Progress
 from harness.suite.grammar import TrainSpec, TransformersModel
+from harness.training import processes
 from harness.training.adaptation import attach_lora, choose_weights, dtypes_of, lora_config, save_initial, save_trained
 from harness.training.attention import PACKED, is_packable
 from harness.training.audit import IGNORED, TokenRow
@@ -57,8 +59,11 @@ def fit_supervised(
     for the log, given what is in it already.
     """
     environment = {"device": device_of_machine(), "compute_dtype": resolve_compute_dtype(spec.compute_dtype)}
+    processes.join(environment["device"])
     checkpoints = partial / "checkpoints"
-    resume = newest_checkpoint(checkpoints, environment=environment, notice=notice)
+    resume = processes.agreed_checkpoint(
+        checkpoints, lambda: newest_checkpoint(checkpoints, environment=environment, notice=notice)
+    )
     ledger = Ledger.load(resume) if resume else Ledger()
     model, batching = load_base(folder, quantization=quantization_of(spec, base), batching=batching, **environment)
     untied = spec.method != "lora" and choose_weights(model, spec)
@@ -89,13 +94,19 @@ def fit_supervised(
         "batching": batching,
         "activation_checkpointing": bool(arguments.activation_checkpointing),
         "threads": torch.get_num_threads(),
+        "processes": processes.world(),
     }
     evaluated = validator.record(int(ledger.log[-1]["step"])) if validator is not None else {}
     if validator is not None and "selection" in evaluated:
         validator.leave_best(partial / "trained")
     else:
-        with quiet():
-            save_trained(trainer.model, partial, spec, base_name=base.path, base_folder=folder)
+        divided = spec.launcher is not None and spec.launcher.strategy != "ddp"
+        state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if divided else None
+        whole = trainer.accelerator.unwrap_model(trainer.model)
+        if processes.writes():
+            with quiet():
+                save_trained(whole, partial, spec, base_name=base.path, base_folder=folder, state=state)
+        processes.meet()
     del model
     free(trainer)
     return ledger, {"ran": ran, **evaluated}
@@ -121,25 +132,37 @@ class SupervisedTrainer(Watched, SFTTrainer):  # type: ignore[misc]  # trl is no
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The sum of the trained tokens' negative log-likelihoods, over the trained tokens of the whole step."""
-        mask = inputs.get("attention_mask")
-        tokens = inputs["input_ids"].numel() if mask is None else int(mask.sum())
+        tokens = _tokens(inputs)
         loss = self.token_loss(model, inputs, num_items_in_batch)
-        self.record_loss(loss.item())
-        self.ledger.tokens += tokens
+        self.record_loss(loss.item() / processes.world(), tokens)
         return loss
 
     def token_loss(self, model: Any, inputs: dict[str, Any], items: Any) -> torch.Tensor:
-        """The sum of the trained tokens' negative log-likelihoods over `items`; nothing is counted."""
+        """The sum of the trained tokens' negative log-likelihoods over `items`; nothing is counted.
+
+        Of several processes it is as many times as large: DDP takes the mean of gradients that should be summed.
+        """
         if self._fits_one_head_call(inputs):
-            return _answer_loss(model, inputs, items)
+            return _answer_loss(model, inputs, items) * processes.world()
         loss: torch.Tensor = super().compute_loss(model, inputs, return_outputs=False, num_items_in_batch=items)
         return loss
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Rows in the order of one process, however many there are."""
+        if processes.world() == 1:
+            return super()._get_train_sampler(train_dataset)
+        rows = len(self.train_dataset) - 1  # without the one that fills up
+        multiple = self.args.per_device_train_batch_size * processes.world()
+        steps = math.ceil(rows / (multiple * self.args.gradient_accumulation_steps))
+        return processes.EvenSampler(
+            rows, multiple=multiple, seed=self.args.seed, epoch=lambda: self.state.global_step // steps
+        )
 
     def _fits_one_head_call(self, inputs: Mapping[str, Any]) -> bool:
         """On the CPU, TRL projects every position onto the vocabulary, twice; packed rows need only trained ones."""
         if "cu_seq_lens_q" not in inputs or inputs["input_ids"].device.type != "cpu":
             return False
-        trained = int((inputs["labels"] != IGNORED).sum())
+        trained = max(processes.everywhere(int((inputs["labels"] != IGNORED).sum())))
         return trained * int(self.model.config.get_text_config().vocab_size) <= LOGITS_LIMIT
 
 
@@ -152,8 +175,23 @@ def _answer_loss(model: Any, inputs: dict[str, Any], num_items_in_batch: Any) ->
     return loss / (len(trained) if num_items_in_batch is None else num_items_in_batch)
 
 
+def _tokens(inputs: Mapping[str, Any]) -> int:
+    """Tokens fed, without padding and without rows of one token, which fill up what several processes take."""
+    mask = inputs.get("attention_mask")
+    if mask is not None:
+        lengths = mask.sum(dim=1)
+    elif "cu_seq_lens_q" in inputs:
+        lengths = inputs["cu_seq_lens_q"].diff()
+    else:
+        return int(inputs["input_ids"].numel())
+    return int(lengths[lengths > (processes.world() > 1)].sum())
+
+
 def _dataset(rows: Sequence[TokenRow]) -> Dataset:
-    return Dataset.from_dict({"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]})
+    """The rows; where several processes train, one more that has no trained token."""
+    filling = [TokenRow(row=0, input_ids=rows[0].input_ids[:1], labels=(IGNORED,))] if processes.world() > 1 else []
+    taken = [*rows, *filling]
+    return Dataset.from_dict({"input_ids": [row.input_ids for row in taken], "labels": [row.labels for row in taken]})
 
 
 def load_base(
@@ -175,7 +213,7 @@ def load_base(
                 dtype=DTYPES[compute_dtype],
                 attn_implementation=PACKED if chosen == "packed" else "sdpa",
                 quantization_config=four_bit if quantization == "nf4" else None,
-                device_map=None if device == "cpu" else {"": 0},
+                device_map=None if device == "cpu" else {"": processes.local_rank()},
                 use_safetensors=True,
                 local_files_only=True,
             )

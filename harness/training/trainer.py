@@ -24,8 +24,9 @@ from harness.training.audit import audit_pairs, audit_prompts, audit_training
 from harness.training.checkpoints import find_training, publish_adapter, training_lock
 from harness.training.events import EventLog, require_tensorboard
 from harness.training.forecast import refuse_hopeless
+from harness.training.launch import fit_in_processes, refuse_unlaunchable
 from harness.training.loop import Ledger, Notice, stopped_clearly
-from harness.training.planning import plan_training, refuse_unusable, window_of
+from harness.training.planning import plan_training, refuse_unknown_tokens, refuse_unusable, window_of
 from harness.training.recipe import (
     Reward,
     library_versions,
@@ -95,6 +96,8 @@ def train(
     folder = find_folder(base.path, root=root, what="model", files=MODEL_FILES, revision=base.revision)
     template = root / base.chat_template if base.chat_template else None
     bare = LocalModel(folder, name=base.path, chat_template=template)  # of which only hash and tokenizer are used
+    if spec.launcher is not None:
+        refuse_unlaunchable(spec.launcher, encodes=bare.encodes)
     draws = generation if reward is not None else None
     key = training_key(
         spec, base_fingerprint=bare.fingerprint, rows=rows, seed=seed, validation=validation,
@@ -116,18 +119,23 @@ def train(
         )
         plan = plan_training(spec, folder=folder, rows=audit.rows, tokens=audit.tokens)
         refuse_hopeless(spec, base=base, folder=folder)
+        given: dict[str, Any] = {"validation": validation, "validation_rows": checked} if validation is not None else {}
+        if spec.launcher is None:
+            listen = partial_of(EventLog, events) if events is not None else None
+            given |= {"tokenizer": bare.tokenizer, "listen": listen}
+        else:
+            config = root / spec.launcher.config if spec.launcher.config else None
+            given |= {"template": template, "config": config, "events": events}
         with training_lock(unfinished), stopped_clearly(candidate, spec):
             ledger, ran = fit(
                 spec,
                 seed=seed,
                 folder=folder,
                 base=base,
-                tokenizer=bare.tokenizer,
                 partial=unfinished,
                 progress=progress or _drop,
                 notice=lambda line: tell(f"{candidate}: {line}"),
-                **({"validation": validation, "validation_rows": checked} if validation is not None else {}),
-                listen=partial_of(EventLog, events) if events is not None else None,
+                **given,
             )
             training = Training(
                 key=key,
@@ -191,7 +199,9 @@ def _objective(
     match spec.objective:
         case "supervised" | "language_modelling":
             token_rows, audit = audit_training(spec, tokenizer, rows, window=window, encodes=bare.encodes)
-            return audit, partial_of(fit_supervised, rows=token_rows, batching=batching)
+            refuse_unknown_tokens(token_rows, bare.folder)
+            fit = fit_supervised if spec.launcher is None else fit_in_processes
+            return audit, partial_of(fit, rows=token_rows, batching=batching)
         case "dpo" | "reward":
             from harness.training.preference import fit_preferences
 

@@ -28,12 +28,6 @@ def imported_by(*arguments):
     return set(out.rsplit("MODULES", 1)[1].split())
 
 
-def test_help_imports_nothing_heavy():
-    """Asking for help loads no numeric stack, no database and no model stack."""
-    heavy = {"torch", "numpy", "scipy", "duckdb", "transformers", "pyarrow", "sklearn", "pydantic", "yaml"}
-    assert imported_by("--help") & heavy == set()
-
-
 def test_check_imports_no_model_stack():
     """Checking a suite with nothing to train needs neither torch nor transformers, and a training no trainer."""
     stack = {"torch", "transformers", "peft", "trl", "bitsandbytes", "openai", "sklearn", "datasets"}

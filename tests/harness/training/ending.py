@@ -1,29 +1,103 @@
-"""How a training ends: killed after some steps, or with a tensor file."""
+"""Trainings that die, and what their folders hold, for tests that take them up again.
+
+Children are forks: this process has imported torch and computes with one thread, so that forking is safe, and ten
+seconds quicker than a new interpreter.
+"""
 
 import hashlib
 import os
+import random
+import select
 import signal
+import time
+import traceback
 from pathlib import Path
+
+
+def fork(work):
+    """The id of a child process that does the work and ends: status 0, or 1 with a traceback."""
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    try:
+        work()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def status_of(child):
+    """What the child ended with: its status, or minus the signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def die():
+    """The end, as the system or `kill -9` brings it."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def killed(work, *, steps):
     """Whether a child process that works died by `kill -9` after that many steps."""
-    child = os.fork()
-    if child:
-        status = os.waitpid(child, 0)[1]
-        return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
     done = 0
 
-    def die(count):
+    def count(more):
         nonlocal done
-        done += count
+        done += more
         if done >= steps:
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
 
-    try:
-        work(die)
-    finally:
-        os._exit(1)
+    return status_of(fork(lambda: work(count))) == -signal.SIGKILL
+
+
+def killed_in(work, name, calls):
+    """Whether a child process died in its call number `calls` (from 0) of a function of `os`, before the call did anything."""
+
+    def doomed():
+        real, left = getattr(os, name), calls
+
+        def fatal(*args, **kwargs):
+            nonlocal left
+            left -= 1
+            if left < 0:
+                die()
+            return real(*args, **kwargs)
+
+        setattr(os, name, fatal)
+        work()
+
+    return status_of(fork(doomed)) == -signal.SIGKILL
+
+
+def torture(work, *, kills, seed, steps):
+    """Kill a training at random moments, again and again, each time after it has begun; the moments in steps of each attempt.
+
+    Args:
+        work: does the whole training, and calls the progress that it is given.
+        kills: how many attempts die.
+        seed: of the moments: a number of steps, and a part of the next.
+        steps: no attempt lives to take more, so that the training is not finished before the last kill.
+    """
+    rng = random.Random(seed)
+    moments = []
+    for _ in range(kills):
+        reading, writing = os.pipe()
+        child = fork(lambda: work(lambda count: os.write(writing, b"." * min(count, 1))))  # noqa: B023  # run at once
+        os.close(writing)
+        wanted, seen, began = rng.randint(1, steps), 0, time.monotonic()
+        while seen < wanted:
+            if not select.select([reading], [], [], 120)[0] or not os.read(reading, 1):
+                raise AssertionError(f"the training ended, or hung, before it could be killed: {status_of(child)}")
+            seen += 1
+            began, step = time.monotonic(), time.monotonic() - began
+        time.sleep(rng.random() * min(step, 0.2))
+        os.kill(child, signal.SIGKILL)
+        assert status_of(child) == -signal.SIGKILL
+        os.close(reading)
+        moments.append(seen)
+    return moments
 
 
 def digest(training):

@@ -6,9 +6,8 @@ import pytest
 
 from harness.errors import UserError
 from harness.models import rendering
-from harness.records import Message
 from harness.training.audit import IGNORED, audit_rows
-from harness.training.recipe import TrainingRow, training_rows
+from harness.training.recipe import training_rows
 
 
 @pytest.fixture
@@ -26,49 +25,6 @@ def test_labels_are_the_answer_and_its_end(tokenizer, rows):
         assert all(label in (IGNORED, i) for label, i in zip(token_row.labels, token_row.input_ids, strict=True))
     assert audit.trained_tokens == sum(label != IGNORED for row in token_rows for label in row.labels)
     assert audit.tokens == sum(len(row.input_ids) for row in token_rows)
-
-
-@pytest.mark.parametrize("ending", ["", " ", "\n", "[/INST] "])
-def test_context_is_what_inference_feeds(tokenizer, rows, ending):
-    """The masked ids equal the ids inference feeds, with one BOS at the head, whatever the prompt ends with."""
-    rows = [replace(row, messages=(Message(role="user", content=row.messages[0].content + ending),)) for row in rows]
-    token_rows, audit = audit_rows(tokenizer, rows, max_length=256)
-    for row, token_row in zip(rows, token_rows, strict=True):
-        context = [i for i, label in zip(token_row.input_ids, token_row.labels, strict=True) if label == IGNORED]
-        assert context == rendering.prompt_tokens(tokenizer, row.messages)
-        assert token_row.input_ids.count(tokenizer.bos_token_id) == 1
-    assert audit.bos == 1
-
-
-def test_eos_is_trained_where_pad_is_eos(tokenizer, rows):
-    """Padding with the end-of-sequence token, as many tokenizers do, does not untrain it."""
-    tokenizer.pad_token = tokenizer.eos_token
-    token_rows, _ = audit_rows(tokenizer, rows, max_length=256)
-    assert all(row.labels[-1] == tokenizer.eos_token_id for row in token_rows)
-
-
-def test_long_rows_are_refused_by_number(tokenizer, rows):
-    """With truncation `error`, the message names each long row with its length, and the max_length that would do."""
-    lengths = {row.row: len(row.input_ids) for row in audit_rows(tokenizer, rows, max_length=256)[0]}
-    limit = sorted(lengths.values())[-4]
-    long = [row for row, length in lengths.items() if length > limit]
-    with pytest.raises(UserError) as caught:
-        audit_rows(tokenizer, rows, max_length=limit)
-    text = str(caught.value)
-    assert all(f"{row} ({lengths[row]})" in text for row in long)
-    assert f"max_length to {max(lengths.values())}" in text
-    assert f"{len(long)} of {len(rows)} rows" in text
-
-
-def test_long_rows_are_dropped_whole_and_counted(tokenizer, rows):
-    """With truncation `drop`, long rows are left out and counted, and none is cut."""
-    everything, _ = audit_rows(tokenizer, rows, max_length=256)
-    limit = sorted(len(row.input_ids) for row in everything)[-4]
-    kept, audit = audit_rows(tokenizer, rows, max_length=limit, truncation="drop")
-    assert kept == [row for row in everything if len(row.input_ids) <= limit]
-    assert audit.dropped == tuple(row.row for row in everything if len(row.input_ids) > limit)
-    assert audit.rows == len(kept)
-    assert audit.longest <= limit
 
 
 def test_rows_beyond_the_models_window_are_refused(tokenizer, rows):
@@ -98,14 +54,6 @@ def test_harm_is_named_all_at_once(tokenizer, rows):
     assert "rows 3 and 7: the answer is empty" in text
     assert "row 10: the answer itself holds </s>" in text
     assert "row 12: the answer itself holds <s>" in text
-
-
-def test_text_that_begins_with_bos_gets_no_second_one(tokenizer, rows):
-    """A prompt written with its own <s>, as Llama-2 recipes are, starts with one BOS, not two."""
-    rows = [TrainingRow(row=1, messages=(Message(role="user", content="<s>[INST] ba [/INST]"),), answer="du")]
-    token_rows, _ = audit_rows(tokenizer, rows, max_length=64)
-    assert token_rows[0].input_ids[0] == tokenizer.bos_token_id
-    assert token_rows[0].input_ids.count(tokenizer.bos_token_id) == 1
 
 
 @pytest.mark.parametrize(

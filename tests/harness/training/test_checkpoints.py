@@ -1,11 +1,7 @@
-"""Kill it anywhere: what is on disk is whole or not there, and a resumed training ends in the same tensors."""
+"""What is on disk is whole or not there. (Trainings that are killed: test_traps.py, traps 12 to 14.)"""
 
 import hashlib
-import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -22,123 +18,6 @@ from harness.training.checkpoints import (
 )
 
 HERE = {"device": "cpu", "compute_dtype": "float32"}
-
-KILLER = """
-import json, os, signal, sys, traceback
-from pathlib import Path
-
-from harness.records import Message, Prompt, Sample
-from harness.suite.grammar import TrainSpec, TransformersModel
-from harness.training import checkpoints, trainer
-
-base, home, rows, kills = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]), json.loads(sys.argv[4])
-samples = [Sample(id=str(n), split="train", row=n, input=i, references=(r,)) for n, (i, r) in enumerate(rows, 1)]
-
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def train(progress=None, notice=print, adapters=home / "broken"):
-    return trainer.train(
-        "lora",
-        TrainSpec(
-            base="base", rank=4, dropout=0.1, learning_rate=5e-3, epochs=2, save_steps=3, logging_steps=4,
-            gradient_accumulation=2,
-        ),
-        base=TransformersModel(kind="transformers", path=base.name),
-        root=base.parent,
-        samples=samples,
-        prompt=lambda s: Prompt(sample_id=s.id, messages=(Message(role="user", content=s.input),)),
-        adapters=adapters,
-        seed=1,
-        progress=progress,
-        notice=notice,
-    )
-
-
-def die_after_steps(count):
-    done = 0
-
-    def progress(steps):
-        nonlocal done
-        done += steps
-        if done >= count:
-            die()
-
-    train(progress)
-
-
-def die_in_call(name, count):
-    real, left = getattr(os, name), count
-
-    def fatal(*args, **kwargs):
-        nonlocal left
-        left -= 1
-        if left < 0:
-            die()
-        return real(*args, **kwargs)
-
-    setattr(os, name, fatal)
-    train()
-
-
-def in_a_process(work):
-    # the parent has imported torch and never computed with it: forking is safe, and quicker than a new interpreter
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-    status = os.waitpid(child, 0)[1]
-    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-
-
-if in_a_process(lambda: train(adapters=home / "whole")) != 0:
-    sys.exit("the uninterrupted training failed")
-for what, count in kills:
-    ended = in_a_process(lambda: die_after_steps(count) if what == "step" else die_in_call(what, count))
-    if ended != -signal.SIGKILL:
-        sys.exit(f"kill {what} {count} did not happen: {ended}")
-if in_a_process(train) != 0:
-    sys.exit("the last attempt failed")
-"""
-
-KILLS = [
-    ("step", 1),
-    ("fsync", 0),
-    ("fsync", 4),
-    ("replace", 0),
-    ("step", 4),
-    ("step", 5),
-    ("rename", 0),
-]
-"""After a number of steps, or in the n-th call (from 0) of a function of `os` that makes files durable or final."""
-
-
-def test_killed_and_resumed_equals_uninterrupted(base_folder, samples, tmp_path):
-    """Killed at each of KILLS and started again, six steps end in the tensors and log of an unbroken run."""
-    rows = json.dumps([[sample.input, sample.references[0]] for sample in samples])
-    done = subprocess.run(
-        [sys.executable, "-c", KILLER, str(base_folder), str(tmp_path), rows, json.dumps(KILLS)],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[3],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    (key,) = {path.name for name in ("whole", "broken") for path in (tmp_path / name).iterdir()}
-    whole, broken = (find_training(tmp_path / name, key) for name in ("whole", "broken"))
-    for name in ("adapter_model.safetensors", "adapter_config.json"):
-        assert (Path(broken.path) / name).read_bytes() == (Path(whole.path) / name).read_bytes()
-    assert broken.log == whole.log
-    assert (broken.tokens, broken.steps) == (whole.tokens, whole.steps)
-    assert whole.record["resumed_at_steps"] == []
-    assert broken.record["resumed_at_steps"]
-    assert "is incomplete: removed" in done.stdout
 
 
 def checkpoint(folder, step, content="x"):

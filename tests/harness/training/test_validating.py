@@ -83,7 +83,7 @@ def by_text(call, text):
 
 
 @pytest.mark.parametrize("batching", ["packed", "padded"])
-def test_validation_loss_is_the_token_mean_whatever_the_batches(
+def test_trap_09_validation_loss_is_the_token_mean_whatever_the_batches(
     run, recipe, base_folder, samples, ask, validation, batching, tmp_path
 ):
     """Batches of 1, 3 and 8 give one loss to 1e-6: that of the rows run alone, each trained token once."""
