@@ -181,13 +181,15 @@ def test_the_real_launcher_loses_a_process(run, recipe, tmp_path):
     the checkpoints stay."""
 
     def kill(steps):
-        (agent,) = children(os.getpid())
-        workers.extend(children(agent))
-        os.kill(workers[-1], signal.SIGKILL)
+        done.append(steps)
+        if sum(done) >= 3 and not workers:
+            (agent,) = children(os.getpid())
+            workers.extend(children(agent))
+            os.kill(workers[-1], signal.SIGKILL)
 
-    workers = []
+    done, workers = [], []
     with pytest.raises(TrainingError, match=r"^lora: a process of the training was ended by signal 9, as the system"):
-        run(recipe(launcher=LAUNCHER, max_steps=1000, save_steps=1), progress=lambda steps: workers or kill(steps))
+        run(recipe(launcher=LAUNCHER, max_steps=1000, save_steps=1), progress=kill)
     assert len(workers) == 2
     assert gone(workers)
     assert list((tmp_path / "adapters").glob("*.partial/checkpoints/checkpoint-*/manifest.json"))
