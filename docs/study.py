@@ -52,7 +52,7 @@ def figures(run: Run, scores: Scores, trainings: Sequence[Training], answers: Se
             table(["candidate", *heads], ([row.candidate, *means(row, run.metrics)] for row in rows)),
             "Difference from the base, paired by letter, with its 95 % interval; bold where the interval leaves 0 out:\n",
             table(["candidate", *heads], ([line[0].candidate, *map(difference, line)] for line in differences)),
-            "What it costs (wall time of the machine that ran it):\n",
+            "What it costs (the last column is the median, wall time of the machine that ran it):\n",
             table(COSTS, (costs(name, trainings, [a for a in answers if a.candidate == name]) for name in names)),
         ]
     )
@@ -79,7 +79,7 @@ def difference(found: Comparison) -> str:
 
 
 COSTS = (
-    "candidate", "rows trained", "weights trained", "training, s", "prompt tokens an answer", "answer tokens", "s an answer",
+    "candidate", "rows trained", "weights trained", "tokens trained", "prompt tokens an answer", "answer tokens", "s an answer",
 )  # fmt: skip
 
 
@@ -90,7 +90,7 @@ def costs(name: str, trainings: Sequence[Training], answers: Sequence[Answer]) -
     if training is not None:
         share = training.trainable_parameters / training.total_parameters
         weights = f"{training.trainable_parameters:,} ({share:.1%})"
-        trained = [f"{training.rows:,}", weights, f"{training.seconds:,.0f}"]
+        trained = [f"{training.rows:,}", weights, f"{training.tokens:,}"]
     done = [answer.completion for answer in answers if answer.completion.error is None]
     return [
         name, *trained, f"{mean(c.prompt_tokens for c in done):.0f}", f"{mean(c.completion_tokens for c in done):.0f}",
