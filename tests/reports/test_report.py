@@ -387,7 +387,7 @@ def test_worst_answers_stand_beside_the_training_rows_near_them(page, fake):
     ordered = sorted((score, name) for name, score in scores.items() if score is not None)[:5]
     card = worst.xpath("./details")[0]
     assert text(card.find("summary")) == "lora_r16: worst by correctness"
-    shown = [text(name) for name in card.xpath(".//article//span[@class='mono']")]
+    shown = [text(name) for name in card.xpath(".//div[@class='worst']/p/span[@class='mono']")]
     assert [scores[name] for name in shown] == [score for score, _ in ordered]
     rows = {sample.id: sample.row for sample in fake.samples}
     near = [text(p) for p in card.xpath(".//div[@class='near']/p[1]")]
