@@ -6,7 +6,7 @@ option named below exists in the grammar, and no name below does: tests hold bot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from harness.suite.grammar import Generation, Spec, TrainSpec, TransformersModel
 from harness.suite.source import Node, show, to_plain
@@ -165,11 +165,6 @@ def told(spec: type, name: str, value: Node | None) -> str | None:
         return f"is called {option!r} here" + (f". Write '{option}: {written}'" if written else "")
     reason = SETTLED.get(spec, {}).get(name)
     return None if reason is None else f"is no option here: {reason}. Take the line out"
-
-
-def old_names(spec: type[Spec]) -> Iterable[str]:
-    """Every old name that is known in this part of a suite."""
-    return [*RENAMED.get(spec, {}), *SETTLED.get(spec, {})]
 
 
 def _written(value: Node | None) -> str:

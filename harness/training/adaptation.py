@@ -80,11 +80,6 @@ def choose_weights(model: Any, spec: TrainSpec) -> bool:
     return untied
 
 
-def trained_names(model: Any) -> list[str]:
-    """Names of the parameters that have gradients, in the model's order."""
-    return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-
-
 def _untie_head(model: Any) -> bool:
     head = model.get_output_embeddings()
     if head is None:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,14 @@ class Project:
             answers = [(a.candidate, a.sample_id, a.key, a.completion.text) for a in store.answers(run.id)]
             judgements = [(j.candidate, j.id, j.metric, j.key, j.score) for j in store.judgements(run.id)]
             return run, sorted(answers), sorted(judgements)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c_is_heard():
+    """A shell starts background jobs with SIGINT ignored, and what they start inherits that: the tests press Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from harness.models.load import ModelRoom
 from harness.records import GenerationSettings
 from harness.suite.grammar import TrainSpec, TransformersModel
 from harness.training import find_training, planning, sft, training_rows
-from harness.training.adaptation import choose_weights, trained_names
+from harness.training.adaptation import choose_weights
 from harness.training.audit import IGNORED, audit_rows
 from tests.harness.training.ending import digest, killed
 
@@ -167,7 +167,7 @@ def test_last_layers_of_other_architectures(architecture):
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **sizes, **heads))
     choose_weights(model, TrainSpec(base="b", method="last_layers"))
-    names = trained_names(model)
+    names = [name for name, weight in model.named_parameters() if weight.requires_grad]
     head = next(name for name, module in model.named_modules() if module is model.get_output_embeddings())
     assert f"{head}.weight" in names
     inner = [name for name in names if not name.startswith(f"{head}.")]

@@ -28,7 +28,7 @@ from harness.records import GenerationSettings, Message, Prompt, Sample
 from harness.suite import load_suite
 from harness.suite.grammar import CandidateSpec, TrainSpec
 from harness.training import find_training, planning, sft, training_key, training_rows
-from harness.training.adaptation import choose_weights, trained_names
+from harness.training.adaptation import choose_weights
 from harness.training.attention import PACKABLE, PACKED, is_packable
 from harness.training.audit import IGNORED, audit_rows
 from harness.training.recipe import TrainingRow
@@ -473,7 +473,7 @@ def test_trap_22_the_output_layer_and_new_tokens(run, recipe, base_folder, tmp_p
     model = AutoModelForCausalLM.from_config(config)
     embeddings = model.get_input_embeddings().weight
     assert choose_weights(model, TrainSpec(base="base", method="head"))
-    assert trained_names(model) == ["lm_head.weight"]
+    assert [name for name, weight in model.named_parameters() if weight.requires_grad] == ["lm_head.weight"]
     assert model.get_input_embeddings().weight is embeddings
     assert model.get_output_embeddings().weight is not embeddings
     grown = tmp_path / "grown"
