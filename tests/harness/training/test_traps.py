@@ -497,21 +497,28 @@ def samples_of(count):
 
 
 def test_trap_23_light_and_offline():
-    """`muster --help` loads no numeric, data or model stack, and takes under half a second of CPU."""
+    """`muster --help` loads no numeric, data or model stack, and costs little more than an empty Typer program's help.
+
+    A ratio, since seconds differ between machines: 1.35 measured; importing duckdb alone would make it 1.86, numpy 2.4.
+    """
     heavy = {"torch", "numpy", "scipy", "duckdb", "transformers", "pyarrow", "sklearn", "pydantic", "yaml"}
-    code = (
+    ours = (
         "import sys\nsys.argv = ['muster', '--help']\nfrom harness.cli import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "print('MODULES', *sorted({name.split('.')[0] for name in sys.modules}))\n"
     )
-    seconds = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert set(done.stdout.rsplit("MODULES", 1)[1].split()) & heavy == set()
-    assert min(seconds) < 0.5
+    empty = "import sys\nsys.argv = ['empty', '--help']\nimport typer\ntyper.run(lambda: None)\n"
+    seconds: dict[str, list[float]] = {ours: [], empty: []}
+    output = ""
+    for _ in range(5):
+        for code, taken in seconds.items():
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+            output += done.stdout
+    assert set(output.rsplit("MODULES", 1)[1].split()) & heavy == set()
+    assert min(seconds[ours]) < 1.75 * min(seconds[empty]), seconds.values()
 
 
 def test_every_trap_has_its_test():
