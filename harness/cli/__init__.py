@@ -18,6 +18,12 @@ EPILOG = (
 
 INTERRUPTED = 130
 
+VERBS = (
+    "run", "check", "train", "score", "calibrate", "gate", "baseline", "compare", "report", "runs", "show", "export",
+    "export-preferences", "export-model", "train-judge", "judges", "init", "schema", "env", "review", "store",
+)  # fmt: skip
+"""In the order a user meets them."""
+
 
 def build_app() -> typer.Typer:
     """The command line with all its verbs, in the order a user meets them."""
@@ -43,21 +49,25 @@ def build_app() -> typer.Typer:
         train,
         train_judge,
     )
+    from harness.cli.groups import DefaultGroup, InOrder, SurfaceCommand
 
     app = typer.Typer(
         name="muster",
+        cls=type("Verbs", (InOrder,), {"order": VERBS}),
         help="Train candidates, let them answer, judge the answers, and decide whether the new model may be deployed.",
         epilog=EPILOG,
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    app.command()(run.run)
+    app.command(cls=SurfaceCommand)(run.run)
     app.command()(check.check)
     app.command()(train.train)
     app.command()(score.score)
     app.command()(calibrate.calibrate)
-    app.command()(gate.gate)
+    gates = typer.Typer(cls=DefaultGroup)
+    gates.command(cls=SurfaceCommand)(gate.gate)
+    app.add_typer(gates, name="gate")
     app.command()(compare.compare)
     app.command()(report.report)
     app.command()(runs.runs)

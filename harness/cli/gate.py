@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.groups import STDOUT
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -33,9 +35,15 @@ def gate(
     run: Annotated[
         str, typer.Option(help="The run to decide about: an id, its first letters, or 'latest'.")
     ] = "latest",
-    json: Annotated[Path | None, typer.Option(help="Write the verdict as JSON here.")] = None,
-    junit: Annotated[Path | None, typer.Option(help="Write the verdict as JUnit XML here.")] = None,
-    summary: Annotated[Path | None, typer.Option(help="Write the verdict as Markdown here.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(metavar="[FILE]", help="Write the verdict as JSON to FILE, or to stdout.")
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="[FILE]", help="Write the verdict as JUnit XML to FILE, or to stdout.")
+    ] = None,
+    summary: Annotated[
+        Path | None, typer.Option(metavar="[FILE]", help="Write the verdict as Markdown to FILE, or to stdout.")
+    ] = None,
     inconclusive: Annotated[
         Inconclusive, typer.Option(help="block: exit status 3 where nothing could be shown; warn: 0.")
     ] = Inconclusive.block,
@@ -57,8 +65,9 @@ def gate(
     from harness.store.calibrations import by_metric
     from harness.suite import load_suite
 
-    console = Console()
+    console = Console(stderr=to_stdout(json, junit, summary))
     loaded = load_suite(suite, data=data)
+    keep_inputs([loaded.file, loaded.data_path], json, junit, summary)
     rules = loaded.suite.gate
     if rules is None:
         raise UserError(
@@ -92,8 +101,32 @@ def default_split(suite: Suite) -> str | None:
     return splits[0] if len(splits) == 1 else "test" if "test" in splits else None
 
 
+def to_stdout(*surfaces: Path | None) -> bool:
+    """Whether a surface goes to standard output, so that everything else must not.
+
+    Raises:
+        UserError: If several do, which nobody could take apart.
+    """
+    from harness.errors import UserError
+
+    count = sum(str(path) == STDOUT for path in surfaces)
+    if count > 1:
+        raise UserError("only one of --json, --junit and --summary can go to stdout. Name a FILE for the others.")
+    return count == 1
+
+
+def keep_inputs(inputs: Sequence[Path | None], *surfaces: Path | None) -> None:
+    """No verdict is written over what was read. Raises UserError."""
+    from harness.errors import UserError
+
+    read = {path.resolve() for path in inputs if path is not None}
+    for path in surfaces:
+        if path is not None and path.resolve() in read:
+            raise UserError(f"'{path}' is read, so no verdict may be written there. Name another FILE, or none.")
+
+
 def write_surfaces(verdicts: Sequence[Verdict], *, json: Path | None, junit: Path | None, summary: Path | None) -> None:
-    """Writes each surface that was asked for.
+    """Writes each surface that was asked for: to its file, or to standard output for `-`.
 
     Raises:
         NothingEvaluatedError: If there is no verdict: a file left by an earlier gate must not pass for this one's.
@@ -106,7 +139,9 @@ def write_surfaces(verdicts: Sequence[Verdict], *, json: Path | None, junit: Pat
     if wanted and not verdicts:
         raise NothingEvaluatedError(f"there is no verdict to write to {wanted[0]}: nothing was gated.")
     for path, render in ((json, to_json), (junit, to_junit), (summary, to_markdown)):
-        if path is not None:
+        if path is not None and str(path) == STDOUT:
+            typer.echo(render(verdicts), nl=False)
+        elif path is not None:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(render(verdicts), encoding="utf-8")

@@ -25,9 +25,15 @@ def run(
     data: Annotated[Path | None, typer.Option(help="Rows from this file instead of the suite's data path.")] = None,
     home: Annotated[Path, typer.Option(help="Where store, runs and adapters live.")] = Path(".muster"),
     report: Annotated[Path | None, typer.Option(help="Write the HTML report here.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the verdict as JSON here.")] = None,
-    junit: Annotated[Path | None, typer.Option(help="Write the verdict as JUnit XML here.")] = None,
-    summary: Annotated[Path | None, typer.Option(help="Write the verdict as Markdown here.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(metavar="[FILE]", help="Write the verdict as JSON to FILE, or to stdout.")
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="[FILE]", help="Write the verdict as JUnit XML to FILE, or to stdout.")
+    ] = None,
+    summary: Annotated[
+        Path | None, typer.Option(metavar="[FILE]", help="Write the verdict as Markdown to FILE, or to stdout.")
+    ] = None,
     engine: Annotated[Engine, typer.Option(help="Where the work is done.")] = Engine.local,
     no_train: Annotated[bool, typer.Option("--no-train", help="Stop where a training is missing.")] = False,
     no_gate: Annotated[bool, typer.Option("--no-gate", help="Evaluate only; decide nothing.")] = False,
@@ -41,12 +47,14 @@ def run(
     from rich.console import Console
 
     from harness.cli.closing import close_run
+    from harness.cli.gate import keep_inputs, to_stdout
     from harness.cli.progress import ProgressStages
     from harness.cli.session import announce, confirm_requests, evaluate_plan, read_plan
     from harness.store import Home
 
-    console = Console()
+    console = Console(stderr=to_stdout(json, junit, summary))
     plan = read_plan(suite, data=data, limit=limit, candidates=candidate or [], splits=split or [])
+    keep_inputs([plan.loaded.file, plan.loaded.data_path], json, junit, summary)
     if no_gate or plan.loaded.suite.gate is None:
         refuse_verdict_files(json, junit, summary)
     announce(plan, console)

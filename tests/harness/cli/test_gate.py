@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from harness.cli.compare import compare
 from harness.cli.gate import gate, write_surfaces
+from harness.cli.groups import SurfaceCommand
 from harness.errors import NothingEvaluatedError, UserError
 from harness.records import Failure, Judgement, Metric, Run, Sample
 from harness.store import Home, Store
@@ -64,7 +65,7 @@ def store_run(folder, run_id, started, right, judge="j1", unscored=0, modes=None
 def typed(verb, *arguments):
     """Runs a verb as the command line does."""
     app = typer.Typer()
-    app.command()(verb)
+    app.command(cls=SurfaceCommand)(verb)
     return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "120"})
 
 
@@ -194,3 +195,27 @@ def test_scores_of_different_modes_are_neither_gated_nor_compared(home):
     assert "not compared, for the modes differ: exact_match (good sampled (100), base topk (100))" in " ".join(
         done.output.split()
     )
+
+
+@pytest.mark.parametrize(("flag", "start"), [("--json", "{"), ("--junit", "<?xml"), ("--summary", "## muster: FAIL")])
+def test_a_bare_flag_sends_its_surface_alone_to_standard_output(home, flag, start):
+    """What a pipe reads is the surface and nothing else; people read the rest on standard error."""
+    where = [home / "suite.yaml", "--home", home / "home"]
+    told, filed = typed(gate, *where, flag), typed(gate, *where, flag, home / "file")
+    assert (told.exit_code, filed.exit_code) == (1, 1)
+    assert told.stdout == (home / "file").read_text()
+    assert told.stdout.startswith(start)
+    assert "FAIL (exit status 1)  bad against base" in told.stderr
+    before = typed(gate, flag, *where)  # the suite is no FILE
+    assert (before.exit_code, before.stdout) == (1, told.stdout)
+    assert (home / "suite.yaml").read_text() == SUITE
+
+
+def test_surfaces_never_overwrite_the_suite_nor_each_other(home):
+    """The suite named as the FILE, and two surfaces on one standard output, are refused before anything is decided."""
+    where = [home / "suite.yaml", "--home", home / "home"]
+    for wrong in (["--json", home / "suite.yaml"], ["--json", home / "rows.jsonl"], ["--json", "--junit", "-"]):
+        done = typed(gate, *where, *wrong)
+        assert isinstance(done.exception, UserError)
+        assert done.stdout == ""
+    assert (home / "suite.yaml").read_text() == SUITE
