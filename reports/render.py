@@ -33,7 +33,15 @@ from harness.store import Store
 from reports import charts
 from reports.queries import CONFIDENCE, SLICE_VALUES, leaning, load_report
 from reports.samples import CHUNK, MAX_TEXT, pack
-from reports.trainings import judged_series, kept_step, series, steps_domain, sweep_domain, sweep_points
+from reports.trainings import (
+    judged_series,
+    kept_step,
+    objective_series,
+    series,
+    steps_domain,
+    sweep_domain,
+    sweep_points,
+)
 from reports.views import Board, Cell, Report, SliceTable
 
 STATIC_SAMPLES = 20
@@ -205,6 +213,7 @@ def page_environment() -> Environment:
         own_domain=own_domain,
         series=series,
         judged_series=judged_series,
+        objective_series=objective_series,
         kept_step=kept_step,
         steps_domain=steps_domain,
         sweep_domain=sweep_domain,

@@ -25,6 +25,17 @@ def judged_series(training: Training) -> dict[str, list[charts.Point]]:
     return {n.removeprefix("validation_"): series(training, n) for n in names if n != "validation_loss"}
 
 
+PLAIN = ("step", "epoch", "tokens", "loss", "learning_rate", "grad_norm")
+"""What every training logs."""
+
+
+def objective_series(training: Training) -> dict[str, list[charts.Point]]:
+    """By name, the figures that only its objective has, such as reward or margin, where they were not always the same."""
+    names = dict.fromkeys(name for entry in training.log for name in entry)
+    found = {n: series(training, n) for n in names if n not in PLAIN and not n.startswith("validation_")}
+    return {name: points for name, points in found.items() if len({value for _, value in points}) > 1}
+
+
 def kept_step(training: Training) -> float | None:
     """The step whose checkpoint was selected; None where the last was kept."""
     selection = training.record.get("selection")

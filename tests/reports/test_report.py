@@ -380,6 +380,23 @@ def test_curves_mark_the_checkpoint_that_was_kept(page):
     assert "a near letter" not in told
 
 
+def test_what_only_an_objective_logs_has_curves(tmp_path):
+    """A reward that moves is a curve of the training's own steps; one that never moves, and what every training logs, is none."""
+    fake = fake_run(12)
+    log = [
+        {**entry, "reward": 0.1 + entry["step"] / 1000, "cut_share": 0.0}
+        for entry in fake.trainings[0].log
+        if "loss" in entry
+    ]
+    first = replace(fake.trainings[0], log=tuple(log), record={})
+    page = write(tmp_path, replace(fake, trainings=(first, *fake.trainings[1:])))
+    labels = page.xpath("(//article[contains(@class, 'training')])[1]//svg/@aria-label")
+    steps = [entry["step"] for entry in log]
+    ends = [f"{0.1 + step / 1000:.3f} at step {step:g}" for step in (steps[0], steps[-1])]
+    assert f"reward of {first.candidate}: {ends[0]}, {ends[1]}" in labels
+    assert not [label for label in labels if "cut_share" in label or "grad_norm" in label]
+
+
 def test_worst_answers_stand_beside_the_training_rows_near_them(page, fake):
     """For each trained candidate, its five worst by the primary metric, worst first, each with its rows."""
     worst = page.get_element_by_id("worst")
