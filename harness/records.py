@@ -372,6 +372,8 @@ class Comparison:
     """Samples on which the candidate is better, equal, worse, oriented by the metric's direction."""
 
 
+HUMAN = "human:"
+"""What the name of a metric begins with that a person rated."""
 Outcome = Literal["pass", "fail", "inconclusive", "incomplete"]
 
 

@@ -118,8 +118,9 @@ def labels(
 ) -> None:
     """Write what raters said as labels: one line an answer, its label the mean rating on 0 to 1."""
     from harness.errors import UserError
+    from harness.records import HUMAN
     from harness.store import Home, Store
-    from harness.store.reviews import HUMAN, rated_texts
+    from harness.store.reviews import rated_texts
 
     with Store.open(Home(home), read_only=True) as store:
         found = store.run(run)
@@ -305,7 +306,7 @@ def squeezed(value: Any) -> str:
 def asked_questions(run: Run) -> dict[tuple[str, int, int], list[str]]:
     """The raters' metrics by what they were asked and on which scale. Raises NothingEvaluatedError where nobody rated."""
     from harness.errors import NothingEvaluatedError
-    from harness.store.reviews import HUMAN
+    from harness.records import HUMAN
 
     found: dict[tuple[str, int, int], list[str]] = {}
     for metric in run.metrics:
@@ -359,7 +360,7 @@ def show_judges(
     console: Console, run: Run, raters: Sequence[str], units: Units, judgements: Sequence[Judgement]
 ) -> None:
     """Each judge of the run against the mean rating, and each rater against the mean of the others."""
-    from harness.store.reviews import HUMAN
+    from harness.records import HUMAN
 
     by_cell = {(j.metric, j.candidate, j.id): j for j in judgements}
     table = plain_table("against people", "n", "unscored", "Spearman", "AUROC", "quadratic kappa")

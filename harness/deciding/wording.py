@@ -37,7 +37,7 @@ def coverage_sentence(
         "pass": f"at least the {100 * wanted:g} % asked for",
         "incomplete": f"below the {100 * wanted:g} % asked for, but the run is incomplete; run it again",
     }.get(outcome, f"below the {100 * wanted:g} % asked for")
-    return f"{candidate} on {split} has a {metric} score for {scored} of {total} answers ({share:.1f} %): {end}."
+    return f"{candidate} on {split} has a score of {metric} for {scored} of {total} answers ({share:.1f} %): {end}."
 
 
 def modes_sentence(question: Question, modes: str) -> str:

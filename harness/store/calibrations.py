@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import StoreError, UserError
-from harness.records import Calibration, Figure
+from harness.records import HUMAN, Calibration, Figure
 from harness.store.home import Home
 
 SHIPPED = "models/calibrations.json"
@@ -65,9 +65,13 @@ def shipped_calibrations() -> list[Calibration]:
 
 
 def by_metric(judges: Mapping[str, str], cards: Iterable[Calibration]) -> dict[str, tuple[Calibration, ...]]:
-    """The cards of each metric's judge, where `judges` maps metric names to judge fingerprints."""
+    """The cards of each metric's judge, where `judges` maps metric names to judge fingerprints. People are no judges here."""
     known = list(cards)
-    return {name: tuple(card for card in known if card.fingerprint == key) for name, key in judges.items()}
+    return {
+        name: tuple(card for card in known if card.fingerprint == key)
+        for name, key in judges.items()
+        if not name.startswith(HUMAN)
+    }
 
 
 def _card(entry: Mapping[str, Any]) -> Calibration:

@@ -14,14 +14,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from harness.errors import StoreError, UserError
-from harness.records import Answer, Failure, Judgement, Metric, Run, Sample, fingerprint
+from harness.records import HUMAN, Answer, Failure, Judgement, Metric, Run, Sample, fingerprint
 from harness.store.bundle import write_tables
 from harness.store.home import Home
 from harness.store.rows import arrow_table, judgement_row, run_row
 from harness.store.store import Store
 
-HUMAN = "human:"
-"""What the name of a rater's metric begins with."""
 RATER = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,63}\Z")
 SHEET = re.compile(r"s[0-9a-f]{12}\Z")
 NOT_RATED = Failure(kind="not_rated", message="the rater left it out")

@@ -57,7 +57,7 @@ def test_a_card_is_kept_under_the_judges_fingerprint(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "60 labelled cases in 30 clusters" in shown
     assert "AUROC" in shown
-    assert by_metric({"m": card.fingerprint, "other": "f"}, [card]) == {"m": (card,), "other": ()}
+    assert by_metric({"m": card.fingerprint, "other": "f", "human:ann": "r"}, [card]) == {"m": (card,), "other": ()}
     assert calibrated(tmp_path, ROWS)[1].figures == card.figures
 
 
