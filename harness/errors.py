@@ -21,7 +21,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+StoreFault = Literal["missing", "damaged", "log_damaged", "newer", "foreign", "open"]
+"""`log_damaged`: the write-ahead log alone; `foreign`: nothing of muster's, not ours to replace; `open`: in this process."""
 
 __all__ = [
     "ContaminationError",
@@ -61,7 +64,14 @@ class ContaminationError(UserError):
 
 
 class StoreError(UserError):
-    """Raised when the result store cannot be opened: corrupt, not a store, or written by a newer version."""
+    """Raised when the result store cannot be read: damaged, not a store, or written by a newer version.
+
+    `fault` says which, for those who mend it.
+    """
+
+    def __init__(self, message: str, *, fault: StoreFault = "damaged") -> None:
+        self.fault = fault
+        super().__init__(message)
 
 
 class IncompleteError(MusterError):

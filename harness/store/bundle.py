@@ -111,14 +111,12 @@ def read_bundle(folder: Path) -> Bundle:
         entry = manifest["tables"][name]
         path = folder / str(entry["file"])
         if not path.is_file() or path.parent != folder:
-            raise StoreError(f"{folder}: the bundle is damaged ({entry['file']} is missing).")
+            raise _damaged(folder, f"{entry['file']} is missing")
         if _sha256(path) != entry["sha256"]:
-            raise StoreError(
-                f"{folder}: the bundle is damaged ({entry['file']} is not the file that the manifest names)."
-            )
+            raise _damaged(folder, f"{entry['file']} is not the file that the manifest names")
         tables[name] = pq.read_table(path)
         if tables[name].num_rows != entry["rows"] or tables[name].column_names != list(COLUMNS[name]):
-            raise StoreError(f"{folder}: the bundle is damaged ({entry['file']} holds other rows or columns).")
+            raise _damaged(folder, f"{entry['file']} holds other rows or columns")
     return Bundle(run_id=str(manifest["run_id"]), manifest=manifest, tables=tables)
 
 
@@ -131,14 +129,23 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             {"file", "sha256", "rows"} <= set(tables[t]) for t in COLUMNS if bundled != 1 or t not in ADDED
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{folder}: the bundle is damaged ({MANIFEST}: {type(error).__name__}: {error}).") from None
+        raise _damaged(folder, f"{MANIFEST}: {type(error).__name__}: {error}") from None
     if bundled > FORMAT:
         raise StoreError(
-            f"{folder}: the bundle was written by a newer muster (format {bundled}). Upgrade muster-harness."
+            f"{folder}: the bundle was written by a newer muster (format {bundled}; this one knows {FORMAT}). "
+            "Upgrade: pip install --upgrade muster-harness",
+            fault="newer",
         )
     if not whole:
-        raise StoreError(f"{folder}: the bundle is damaged ({MANIFEST} lacks a table).")
+        raise _damaged(folder, f"{MANIFEST} lacks a table")
     return dict(manifest)
+
+
+def _damaged(folder: Path, what: str) -> StoreError:
+    way_out = (
+        "Move the folder away, then type: muster store rebuild (a run that the store still holds gets a new bundle)"
+    )
+    return StoreError(f"{folder}: the bundle is damaged ({what}). {way_out}")
 
 
 def _write_table(folder: Path, name: str, table: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Looks the store and its bundles over, and makes the store anew from the bundles. `doctor` changes nothing.
+"""Looks the store and its bundles over, takes a damaged log away, and makes the store anew from the bundles.
 
 The bundles are the record and the store is an index over them: whatever is wrong with the store, `rebuild` mends it.
 """
@@ -6,7 +6,7 @@ The bundles are the record and the store is an index over them: whatever is wron
 from __future__ import annotations
 
 import os
-import re
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ import duckdb
 from harness.errors import StoreError, StoreLockedError
 from harness.store.bundle import Bundle, bundle_folders, read_bundle, write_tables
 from harness.store.home import Home
-from harness.store.opening import CONFIG, connect, make_store, open_store, schema_version
+from harness.store.opening import CONFIG, connect, explained, make_store, open_store, schema_version
 from harness.store.rows import COLUMNS
 from harness.store.store import Store
 
@@ -35,7 +35,7 @@ TWICE_SQL = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ailment:
-    """Something that is not as it should be, and what to do. A `warning` loses nothing; an `error` has to be mended."""
+    """Something that is not as it should be. A `warning` loses nothing; an `error` has to be mended."""
 
     severity: Literal["error", "warning"]
     kind: str
@@ -43,7 +43,7 @@ class Ailment:
     subject: str
     """The run or file."""
     message: str
-    remedy: str
+    """One line: the place, what is wrong, and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +66,27 @@ def doctor(home: Home) -> list[Ailment]:
     if stored is not None:
         ailments += _differences(home, stored, bundled)
     return ailments
+
+
+def drop_log(home: Home) -> Path | None:
+    """Takes a damaged write-ahead log away, so that the store is what it was at its last checkpoint.
+
+    Before that both files are copied beside the store. Returns the copy, or None where the log is sound (then it holds what
+    was committed, and stays) or there is none. Raises StoreLockedError while another process holds the store.
+    """
+    log = _log(home.store)
+    try:
+        if log.exists():
+            connect(home.store, read_only=True, wait=0.0).close()
+        return None
+    except StoreError as error:
+        if error.fault != "log_damaged":
+            raise
+    backup = _beside(home.store, "backup")
+    shutil.copy2(log, _log(backup))
+    shutil.copy2(home.store, backup)
+    log.unlink()
+    return backup
 
 
 def rebuild(home: Home, *, wait: float = 5.0) -> Rebuilt:
@@ -104,8 +125,7 @@ def _bundle_rows(home: Home) -> tuple[RunRows, list[Ailment]]:
             found[bundle.run_id] = {name: table.num_rows for name, table in bundle.tables.items()}
         except StoreError as error:
             found[folder.name] = {}
-            remedy = "Delete the folder if the store still has the run, then type: muster store rebuild"
-            ailments.append(_error("bundle_damaged", folder.name, str(error), remedy))
+            ailments.append(_error(f"bundle_{error.fault}", folder.name, str(error)))
     return found, ailments
 
 
@@ -116,20 +136,22 @@ def _store_rows(home: Home) -> tuple[RunRows | None, list[Ailment]]:
     try:
         connection = connect(home.store, read_only=True, wait=0.0)
     except StoreLockedError as error:
-        return None, [_warning("store_locked", home.store.name, str(error), "Look again when it has ended.")]
+        return None, [_warning("store_locked", home.store.name, str(error))]
     except StoreError as error:
-        is_log = "write-ahead log" in str(error)
-        return None, [_error("log_damaged" if is_log else "store_damaged", home.store.name, str(error), REBUILD)]
+        return None, [_store_error(home, error)]
     try:
         schema_version(connection, home.store)
         return _counted(connection), _twice(connection)
     except StoreError as error:
-        return None, [_error("store_foreign", home.store.name, str(error), "")]
+        return None, [_store_error(home, error)]
     except duckdb.Error as error:
-        reason = str(error).splitlines()[0]
-        return None, [_error("store_damaged", home.store.name, f"{home.store}: cannot be read ({reason}).", REBUILD)]
+        return None, [_store_error(home, explained(home.store, str(error)))]
     finally:
         connection.close()
+
+
+def _store_error(home: Home, error: StoreError) -> Ailment:
+    return _error(error.fault if error.fault == "log_damaged" else f"store_{error.fault}", home.store.name, str(error))
 
 
 def _counted(connection: duckdb.DuckDBPyConnection) -> RunRows:
@@ -147,8 +169,8 @@ def _twice(connection: duckdb.DuckDBPyConnection) -> list[Ailment]:
         if found:
             run_id, *key, count = found[0]
             example = " / ".join(map(str, key)) or run_id
-            message = f"{name} holds {len(found):,} rows more than once, such as {example} ({count} times)."
-            ailments.append(_error("rows_twice", str(run_id), message, REBUILD))
+            message = f"{name} holds {len(found):,} rows more than once, such as {example} ({count} times)"
+            ailments.append(_error("rows_twice", str(run_id), f"run {run_id}: {message}. {REBUILD}"))
     return ailments
 
 
@@ -156,30 +178,32 @@ def _differences(home: Home, stored: RunRows, bundled: RunRows) -> list[Ailment]
     ailments = []
     for run_id, counts in stored.items():
         if not counts["runs"]:
-            ailments.append(
-                _error("rows_without_run", run_id, "the store holds rows of a run that it does not list.", REBUILD)
-            )
+            message = f"run {run_id}: the store holds rows of it and does not list it. {REBUILD}"
+            ailments.append(_error("rows_without_run", run_id, message))
         elif run_id not in bundled:
-            ailments.append(_warning("bundle_missing", run_id, "the store holds a run that has no bundle.", REBUILD))
+            message = f"run {run_id}: has no bundle; the store alone holds it. {REBUILD} (it writes the bundle)"
+            ailments.append(_warning("bundle_missing", run_id, message))
         elif bundled[run_id] and bundled[run_id] != counts:
             names = [name for name in COLUMNS if bundled[run_id][name] != counts[name]]
             parts = ", ".join(f"{name} {counts[name]:,} here, {bundled[run_id][name]:,} there" for name in names)
-            ailments.append(_error("rows_differ", run_id, f"store and bundle hold different rows ({parts}).", REBUILD))
+            message = f"run {run_id}: store and bundle hold different rows ({parts}). {REBUILD}"
+            ailments.append(_error("rows_differ", run_id, message))
     for run_id in bundled:
         if run_id not in stored:
-            ailments.append(_warning("run_missing", run_id, "a bundle holds a run that the store lacks.", REBUILD))
+            message = f"run {run_id}: has a bundle, and the store lacks it. {REBUILD}"
+            ailments.append(_warning("run_missing", run_id, message))
     for folder in sorted((home.path / "runs").glob("*/spool")):
-        message = "a run was interrupted; what it had finished is kept."
-        ailments.append(_warning("run_interrupted", folder.parent.name, message, "The same 'muster run' continues it."))
+        message = f"run {folder.parent.name}: was interrupted; what it had finished is kept. The same 'muster run' continues it"
+        ailments.append(_warning("run_interrupted", folder.parent.name, message))
     return ailments
 
 
-def _error(kind: str, subject: str, message: str, remedy: str) -> Ailment:
-    return Ailment(severity="error", kind=kind, subject=subject, message=message, remedy=remedy)
+def _error(kind: str, subject: str, message: str) -> Ailment:
+    return Ailment(severity="error", kind=kind, subject=subject, message=message)
 
 
-def _warning(kind: str, subject: str, message: str, remedy: str) -> Ailment:
-    return Ailment(severity="warning", kind=kind, subject=subject, message=message, remedy=remedy)
+def _warning(kind: str, subject: str, message: str) -> Ailment:
+    return Ailment(severity="warning", kind=kind, subject=subject, message=message)
 
 
 # ---------------------------------------------------------------------------------------------------------- rebuilding
@@ -194,8 +218,8 @@ def _unbundled(home: Home, bundled: set[str], wait: float) -> tuple[dict[str, di
     except StoreLockedError:
         raise
     except StoreError as error:
-        if re.search("newer muster|no muster store|another DuckDB|already open", str(error)):
-            raise  # not damaged: not ours to replace
+        if error.fault not in ("damaged", "log_damaged"):
+            raise  # not ours to replace
         return {}, False
     try:
         ids = [run_id for run_id, count in connection.execute(RUN_ROWS_SQL["runs"]).fetchall() if run_id not in bundled]
@@ -223,12 +247,22 @@ def _put_aside(path: Path, *, is_readable: bool) -> Path | None:
     """Takes the old store's log away, so that it is not replayed into the new one; keeps both files where they are
     damaged.
     """
-    log = path.with_name(path.name + ".wal")
+    log = _log(path)
     if is_readable or not path.exists():
         log.unlink(missing_ok=True)
         return None
-    kept = path.with_name(f"{path.stem}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}{path.suffix}")
+    kept = _beside(path, "damaged")
     if log.exists():
-        os.replace(log, kept.with_name(kept.name + ".wal"))
+        os.replace(log, _log(kept))
     os.replace(path, kept)
     return kept
+
+
+def _log(path: Path) -> Path:
+    """DuckDB's write-ahead log of a file."""
+    return path.with_name(path.name + ".wal")
+
+
+def _beside(path: Path, what: str) -> Path:
+    """A new name for an old store, in the same folder."""
+    return path.with_name(f"{path.stem}.{what}-{datetime.now(UTC):%Y%m%dT%H%M%S}{path.suffix}")

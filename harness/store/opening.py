@@ -36,6 +36,7 @@ MIGRATIONS: tuple[str, ...] = (
     )
     """,
     "SELECT 3",  # no table: the view training_log
+    "SELECT 4",  # no table: the view findings, a quicker leaderboard
 )
 """SQL that brings schema version 1 to 2, then 2 to 3, and so on; schema.sql is always the newest. The views come after."""
 FIRST_WAIT, LONGEST_WAIT = 0.05, 0.5
@@ -65,7 +66,7 @@ def open_store(home: Home, *, read_only: bool, wait: float) -> duckdb.DuckDBPyCo
     """
     if not home.store.exists():
         if read_only:
-            raise StoreError(f"{home.store}: there is no store yet. It is made by 'muster run SUITE'.")
+            raise StoreError(f"{home.store}: there is no store yet. It is made by 'muster run SUITE'.", fault="missing")
         home.make()
         make_store(home.store)
     connection = connect(home.store, read_only=read_only, wait=wait)
@@ -111,7 +112,7 @@ def connect(path: Path, *, read_only: bool, wait: float) -> duckdb.DuckDBPyConne
         except duckdb.Error as error:
             reason = str(error)
             if not _is_locked(reason):
-                raise StoreError(explained(path, reason)) from None
+                raise explained(path, reason) from None
             if time.monotonic() >= deadline:
                 raise StoreLockedError(_holder(path, reason)) from None
         time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
@@ -123,12 +124,15 @@ def schema_version(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
     tables = {name for (name,) in connection.execute(TABLES_SQL).fetchall()}
     row: Any = next(iter(connection.execute(VERSION_SQL).fetchall()), None) if "meta" in tables else None
     if row is None or "judgements" not in tables:
-        raise StoreError(f"{path}: is a DuckDB file, but no muster store. Name another folder with --home.")
+        raise StoreError(
+            f"{path}: is a DuckDB file, but no muster store. Name another folder with --home.", fault="foreign"
+        )
     version = int(row[0])
     if version > known_version():
         raise StoreError(
             f"{path}: was written by a newer muster (schema {version}; this one knows {known_version()}). "
-            "Upgrade: pip install --upgrade muster-harness"
+            "Upgrade: pip install --upgrade muster-harness",
+            fault="newer",
         )
     return version
 
@@ -158,19 +162,24 @@ def _holder(path: Path, reason: str) -> str:
     return f"{path}: another process holds the store (PID {pid[1]}). Wait until it has ended, or end it: kill {pid[1]}"
 
 
-def explained(path: Path, reason: str) -> str:
+def explained(path: Path, reason: str) -> StoreError:
     """What DuckDB says about a file that it cannot open, read or write, in one line with the way out."""
     reason = " ".join(reason.split())
+    mend = "'muster store rebuild' makes the store anew from the run bundles"
     if "not a valid DuckDB database" in reason:
-        return f"{path}: is not a DuckDB file. Move it away; 'muster store rebuild' makes it anew from the run bundles."
+        return StoreError(f"{path}: is not a DuckDB file. {mend}, and keeps the file beside it.")
     if "version number" in reason:
-        return f"{path}: was written by another DuckDB ({reason}). Upgrade: pip install --upgrade duckdb"
+        return StoreError(
+            f"{path}: was written by another DuckDB ({reason}). Upgrade: pip install --upgrade duckdb", fault="foreign"
+        )
     if "replaying WAL" in reason or "WAL file" in reason:
-        return (
-            f"{path}: its write-ahead log is damaged. 'muster store rebuild' makes the store anew from the run bundles."
+        return StoreError(
+            f"{path}: its write-ahead log is damaged. {mend}; 'muster store doctor --drop-wal' goes back to the last "
+            "checkpoint, after a backup.",
+            fault="log_damaged",
         )
     if "different configuration" in reason:
-        return f"{path}: is already open in this process. Close it first."
-    if "Corrupt" in reason or "corrupt" in reason or "not read enough bytes" in reason:
-        return f"{path}: the store is damaged. 'muster store rebuild' makes it anew from the run bundles."
-    return f"{path}: cannot be used ({reason[:300]})."
+        return StoreError(f"{path}: is already open in this process. Close it first.", fault="open")
+    if "orrupt" in reason or "not read enough bytes" in reason:
+        return StoreError(f"{path}: the store is damaged. {mend}.")
+    return StoreError(f"{path}: cannot be used ({reason[:300]}).")

@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from harness.errors import StoreError, UserError
+from harness.errors import UserError
 from harness.records import Answer, Calibration, Completion, Judgement, Probe, Repeat, Run, Sample, Training, Verdict
 from harness.store import rows
 from harness.store.bundle import write_bundled_verdicts
@@ -87,7 +87,7 @@ class Store:
         except STATEMENT_ERRORS:
             raise
         except duckdb.Error as error:
-            raise StoreError(explained(home.store, str(error))) from None
+            raise explained(home.store, str(error)) from None
         finally:
             connection.close()
 

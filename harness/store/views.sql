@@ -1,42 +1,51 @@
 -- The views, made anew whenever the store is made or brought up to date.
 
--- Every run's figures. Unscored judgements are counted beside the mean, never in it. `mean` is the mean of the scores, but for
--- metrics that are no means: perplexity weighs by tokens; macro-F1 is the mean over labels of the share of a label's mentions (as
--- target or as prediction) that belong to right answers, which is its F1.
+-- Every run's figures. Unscored judgements are counted beside the mean, never in it. `mean` is the mean of the scores (summed so
+-- that the order of rows does not show), but for metrics that are no means: perplexity weighs by tokens; macro-F1 is the mean over
+-- labels of the share of a label's mentions (as target or as prediction) that belong to right answers, which is its F1. Evidence,
+-- most of what a store holds, is read for these alone.
 CREATE OR REPLACE VIEW leaderboard AS
-WITH scales AS (
-    SELECT run_id, m ->> 'name' AS metric, coalesce(m ->> 'aggregate', 'mean') AS aggregate
+WITH no_means AS (
+    SELECT run_id, m ->> 'name' AS metric, m ->> 'aggregate' AS aggregate
     FROM (SELECT run_id, unnest(from_json(metrics, '["json"]')) AS m FROM runs)
+    WHERE (m ->> 'aggregate') <> 'mean'
+),
+counted AS (
+    SELECT j.run_id AS run, j.candidate, s.split, j.metric,
+           count(j.score) AS n, count(*) - count(j.score) AS unscored, favg(j.score) AS mean
+    FROM judgements j JOIN samples s ON s.run_id = j.run_id AND s.sample_id = j.sample_id
+    GROUP BY j.run_id, j.candidate, s.split, j.metric
 ),
 judged AS (
-    SELECT r.run_id AS run, r.started, j.candidate, s.split, j.metric, j.score, coalesce(c.aggregate, 'mean') AS aggregate,
-           CASE WHEN c.aggregate <> 'mean' AND j.score IS NOT NULL THEN j.evidence END AS evidence
+    SELECT j.run_id AS run, j.candidate, s.split, j.metric, w.aggregate, j.evidence
     FROM judgements j
+    JOIN no_means w ON w.run_id = j.run_id AND w.metric = j.metric
     JOIN samples s ON s.run_id = j.run_id AND s.sample_id = j.sample_id
-    JOIN runs r ON r.run_id = j.run_id
-    LEFT JOIN scales c ON c.run_id = j.run_id AND c.metric = j.metric
+    WHERE j.score IS NOT NULL
 ),
 mentions AS (
     SELECT run, candidate, split, metric, unnest([evidence ->> 'target', evidence ->> 'predicted']) AS label,
            (evidence ->> 'target') IS NOT DISTINCT FROM (evidence ->> 'predicted') AS is_right
-    FROM judged WHERE aggregate = 'macro_f1' AND evidence IS NOT NULL
+    FROM judged WHERE aggregate = 'macro_f1'
 ),
 labels AS (
     SELECT run, candidate, split, metric, label, avg(CAST(is_right AS INTEGER)) AS f1
-    FROM mentions WHERE label IS NOT NULL GROUP BY run, candidate, split, metric, label
+    FROM mentions WHERE label IS NOT NULL GROUP BY ALL
 ),
-macro AS (SELECT run, candidate, split, metric, avg(f1) AS f1 FROM labels GROUP BY run, candidate, split, metric)
-SELECT run, candidate, split, metric, count(score) AS n, count(*) - count(score) AS unscored,
-       CASE any_value(aggregate)
-           WHEN 'perplexity' THEN exp(
-               -sum(CAST(evidence ->> 'log_likelihood' AS DOUBLE)) / sum(CAST(evidence ->> 'tokens' AS DOUBLE))
-           )
-           WHEN 'macro_f1' THEN any_value(macro.f1)
-           ELSE avg(score)
-       END AS mean
-FROM judged LEFT JOIN macro USING (run, candidate, split, metric)
-GROUP BY run, started, candidate, split, metric
-ORDER BY started DESC, run, split, metric, mean DESC NULLS LAST, candidate;
+figures AS (
+    SELECT run, candidate, split, metric, avg(f1) AS figure FROM labels GROUP BY ALL
+    UNION ALL
+    SELECT run, candidate, split, metric,
+           exp(-sum(CAST(evidence ->> 'log_likelihood' AS DOUBLE)) / sum(CAST(evidence ->> 'tokens' AS DOUBLE))) AS figure
+    FROM judged WHERE aggregate = 'perplexity' GROUP BY ALL
+)
+SELECT c.run, c.candidate, c.split, c.metric, c.n, c.unscored,
+       CASE WHEN w.metric IS NULL THEN c.mean ELSE f.figure END AS mean
+FROM counted c
+JOIN runs r ON r.run_id = c.run
+LEFT JOIN no_means w ON w.run_id = c.run AND w.metric = c.metric
+LEFT JOIN figures f ON f.run = c.run AND f.candidate = c.candidate AND f.split = c.split AND f.metric = c.metric
+ORDER BY r.started DESC, c.run, c.split, c.metric, mean DESC NULLS LAST, c.candidate;
 
 -- What is known of each candidate's answer to each sample: the judgement of the suite's newest run that has one.
 CREATE OR REPLACE VIEW latest_judgements AS
@@ -55,3 +64,17 @@ named AS (SELECT run, candidate, entry, unnest(json_keys(entry)) AS series FROM 
 SELECT run, candidate, series, CAST(entry ->> 'step' AS BIGINT) AS step, CAST(entry ->> series AS DOUBLE) AS value
 FROM named WHERE series <> 'step'
 ORDER BY run, candidate, series, step;
+
+-- Every rule of every run's last gate, a row a finding.
+CREATE OR REPLACE VIEW findings AS
+WITH entries AS (
+    SELECT v.run_id AS run, r.started, v.position, v.candidate, v.baseline, v.outcome AS verdict, v.confidence,
+           unnest(from_json(v.findings, '["json"]')) AS f, generate_subscripts(from_json(v.findings, '["json"]'), 1) AS number
+    FROM verdicts v JOIN runs r ON r.run_id = v.run_id
+)
+SELECT run, candidate, baseline, verdict, confidence, f ->> 'rule' AS rule, f ->> 'metric' AS metric, f ->> 'split' AS split,
+       f ->> 'outcome' AS outcome, CAST(f ->> 'estimate' AS DOUBLE) AS estimate, CAST(f ->> 'low' AS DOUBLE) AS low,
+       CAST(f ->> 'high' AS DOUBLE) AS high, CAST(f ->> 'threshold' AS DOUBLE) AS threshold, CAST(f ->> 'n' AS BIGINT) AS n,
+       CAST(f ->> 'n_unscored' AS BIGINT) AS n_unscored, CAST(f ->> 'n_needed' AS BIGINT) AS n_needed, f ->> 'message' AS message
+FROM entries
+ORDER BY started DESC, run, position, number;

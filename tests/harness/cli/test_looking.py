@@ -104,7 +104,7 @@ def test_doctor_and_rebuild_speak_plainly(place, capsys):
     with pytest.raises(typer.Exit) as raised:
         doctor(home=place)
     assert raised.value.exit_code == 2
-    assert "Type: muster store rebuild" in capsys.readouterr().out
+    assert "'muster store rebuild' makes the store anew" in capsys.readouterr().out
     rebuild(home=place)
     out = capsys.readouterr().out
     assert "made anew from 1 run bundle\n" in out

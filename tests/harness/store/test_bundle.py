@@ -9,14 +9,16 @@ import textwrap
 from dataclasses import replace
 
 import duckdb
+import pandas
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import StoreError, StoreLockedError, UserError
-from harness.store import Home, Store, doctor, read_bundle, rebuild, write_bundle
+from harness.store import Home, Store, doctor, drop_log, read_bundle, rebuild, write_bundle
 from harness.store.bundle import export_tables
+from harness.store.reviews import Item, Rating, Sheet, add_ratings, text_sha
 from harness.store.rows import COLUMNS
 from tests.harness.store.any_records import ANSWERS, JUDGEMENTS, SAMPLES, make_parts, make_run, make_verdict
 
@@ -73,6 +75,33 @@ def test_rebuild_gives_a_row_identical_store(home):
     assert dump(home) == before
 
 
+def test_the_leaderboard_of_a_deleted_store_comes_back_from_the_bundles(home):
+    """Runs, ratings of people and verdicts too: after `rm store.duckdb` and a rebuild every view has the same rows, in order."""
+    for number, id in enumerate(("r2", "r1", "r3")):
+        store_run(home, id, count=3 + number, started=f"2026-03-1{number}T00:00:00+00:00")
+    with Store.open(home) as store:
+        answers = {(a.candidate, a.sample_id): a.completion.text for a in store.answers("r1")}
+    item = Item(id="i1", sample_id="s0", candidates=("base",), answer_sha=text_sha(answers["base", "s0"]))
+    sheet = Sheet(id="s" + "0" * 12, run="r1", criteria="Is it right?", low=1, high=5, items=(item,))
+    add_ratings(home, sheet, "anna", [Rating(item="i1", value=4)])
+    before = seen(home)
+    assert ("r1", "base", "test", "human:anna", 1, 0, 0.75) in before["leaderboard"]
+    home.store.unlink()
+    rebuild(home)
+    assert seen(home) == before
+
+
+def seen(home):
+    """What people see of a store: the rows of its views, and the order of its runs."""
+    with Store.open(home) as store:
+        runs = [run.id for run in store.runs()]
+    with duckdb.connect(str(home.store), read_only=True) as connection:
+        views = ("leaderboard", "latest_judgements", "training_log", "findings")
+        rows = {view: connection.execute(f"FROM {view}").fetchall() for view in views}
+    assert all(rows.values())
+    return {**rows, "latest_judgements": sorted(rows["latest_judgements"], key=str), "runs": runs}
+
+
 def test_rebuild_bundles_what_only_the_store_has(home):
     """A run without a bundle is not lost: it gets one."""
     store_run(home, "r1")
@@ -120,7 +149,7 @@ def test_a_damaged_bundle_is_named_and_stops_a_rebuild(home, damage):
     with pytest.raises(StoreError, match="newer muster" if damage == "newer" else "the bundle is damaged") as raised:
         read_bundle(folder)
     assert "\n" not in str(raised.value)
-    assert kinds(home) == [("bundle_damaged", "r1")]
+    assert kinds(home) == [("bundle_newer" if damage == "newer" else "bundle_damaged", "r1")]
     with pytest.raises(StoreError):
         rebuild(home)
     assert dump(home) == before
@@ -165,7 +194,7 @@ def test_doctor_names_a_newer_store_and_rebuild_leaves_it_alone(home):
     store_run(home)
     with duckdb.connect(str(home.store)) as connection:
         connection.execute("UPDATE meta SET schema_version = 9")
-    assert kinds(home) == [("store_foreign", "store.duckdb")]
+    assert kinds(home) == [("store_newer", "store.duckdb")]
     with pytest.raises(StoreError, match="newer muster"):
         rebuild(home)
 
@@ -203,6 +232,45 @@ def test_a_damaged_log_is_told_from_a_damaged_file_and_both_are_mended(home, req
     rebuild(home)
     assert dump(home) == before
     assert doctor(home) == []
+
+
+def test_dropping_a_damaged_log_goes_back_to_the_last_checkpoint_after_a_backup(home, request):
+    """Every byte of file and log is kept; the run that stood in the log alone is gone, and a sound log is never dropped."""
+    store_run(home)
+    before = dump(home)
+    code = textwrap.dedent(DIE_WITH_A_LOG)
+    subprocess.run([sys.executable, "-c", code, str(home.path), str(request.config.rootpath)], check=False)
+    log = home.store.with_name("store.duckdb.wal")
+    sound = log.read_bytes()
+    assert drop_log(home) is None
+    assert log.read_bytes() == sound
+    damaged = sound[: len(sound) // 2] + bytes([sound[len(sound) // 2] ^ 1]) + sound[len(sound) // 2 + 1 :]
+    log.write_bytes(damaged)
+    file = home.store.read_bytes()
+    backup = drop_log(home)
+    assert (backup.read_bytes(), backup.with_name(backup.name + ".wal").read_bytes()) == (file, damaged)
+    assert not log.exists()
+    assert dump(home) == before
+    assert doctor(home) == []
+    assert drop_log(home) is None
+
+
+def test_doctor_says_each_thing_in_one_line_with_its_way_out(home):
+    """Place, mistake and command stand in the message itself."""
+    for id in ("r1", "r2", "r3"):
+        store_run(home, id)
+    (home.run_dir("r2") / "manifest.json").unlink()
+    (home.run_dir("r3") / "manifest.json").write_text("{")
+    (home.run_dir("r4") / "spool").mkdir()
+    with duckdb.connect(str(home.store)) as connection:
+        connection.execute("DELETE FROM answers WHERE run_id = 'r1'")
+    found = {ailment.kind: ailment.message for ailment in doctor(home)}
+    assert set(found) == {"rows_differ", "bundle_missing", "bundle_damaged", "run_interrupted"}
+    for kind, command in {"rows_differ": "store rebuild", "bundle_missing": "store rebuild",
+                          "bundle_damaged": "store rebuild", "run_interrupted": "muster run"}.items():  # fmt: skip
+        assert command in found[kind]
+        assert "\n" not in found[kind]
+        assert any(run in found[kind] for run in ("r1", "r2", "r3", "r4"))
 
 
 def test_a_held_store_is_a_warning_to_doctor_and_stops_a_rebuild(home):
@@ -272,3 +340,12 @@ def test_export_writes_plain_parquet_into_a_new_folder_only(home, tmp_path):
         assert pq.read_table(files["answers"]).num_rows == 6
         with pytest.raises(UserError, match="'--to' must be a new or empty folder"):
             export_tables(tmp_path / "out" / "deep", store.tables("r1"))
+    assert all(pq.ParquetFile(path).metadata.row_group(0).column(0).compression == "ZSTD" for path in files.values()
+               if pq.ParquetFile(path).metadata.num_rows)  # fmt: skip
+    mean = "SELECT candidate, avg(score) FROM read_parquet(?) WHERE metric = 'correctness' GROUP BY ALL ORDER BY ALL"
+    with duckdb.connect() as connection:
+        found = connection.execute(mean, [str(files["judgements"])]).fetchall()
+    frame = pandas.read_parquet(files["judgements"])
+    scores = frame[frame.metric == "correctness"].groupby("candidate").score.mean()
+    assert found == [("base", pytest.approx(1 / 3)), ("lora", pytest.approx(1 / 6))]
+    assert dict(found) == pytest.approx(scores.to_dict())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import signal
 import subprocess
 import sys
 import textwrap
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 from harness.errors import StoreError, StoreLockedError, UserError
 from harness.records import Failure, Judgement, Metric, Sample
 from harness.store import Home, Store, opening
-from harness.store.rows import COLUMNS
+from harness.store.rows import COLUMNS, arrow_tables
 from tests.harness.store.any_records import (
     ANSWERS,
     JUDGEMENTS,
@@ -353,7 +355,7 @@ def test_a_newer_store_asks_for_an_upgrade(home):
         connection.execute("UPDATE meta SET schema_version = 9")
     with (
         pytest.raises(
-            StoreError, match=r"newer muster \(schema 9; this one knows 3\)\. Upgrade: pip install --upgrade"
+            StoreError, match=r"newer muster \(schema 9; this one knows 4\)\. Upgrade: pip install --upgrade"
         ),
         Store.open(home, read_only=True),
     ):
@@ -374,25 +376,86 @@ def test_an_older_store_is_brought_up_to_date(home, monkeypatch, read_only):
     with pytest.raises(duckdb.Error), Store.open(home):
         pass
     with duckdb.connect(str(home.store)) as connection:
-        assert connection.execute("SELECT note, schema_version FROM runs, meta").fetchall() == [("two", 5)]
+        assert connection.execute("SELECT note, schema_version FROM runs, meta").fetchall() == [("two", 6)]
 
 
-def test_a_store_of_the_first_schema_becomes_one_of_today(home):
-    """Without the later tables and with the old view it opens with all it held, its tables as in schema.sql."""
+FIRST_SCHEMA = Path(__file__).with_name("schema_1.sql").read_text()
+LATER_TABLES = {"probes": 2, "repeats": 2}
+"""Tables that came with a later schema, and with which."""
+
+
+def store_of(version, path):
+    """A file as muster made it at a schema version, with everything of a run in it that it could hold."""
+    tables = arrow_tables(make_run(), verdicts=[make_verdict()], **make_parts())
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(FIRST_SCHEMA)
+        for step in opening.MIGRATIONS[: version - 1]:
+            connection.execute(step)
+        connection.execute("UPDATE meta SET schema_version = ?", [version])
+        for name, table in tables.items():
+            if LATER_TABLES.get(name, 1) <= version:
+                connection.register("incoming", table)
+                connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM incoming")
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("version", range(1, opening.known_version()))
+def test_a_store_of_an_older_schema_becomes_one_of_today(home, tmp_path, version, read_only):
+    """It opens with all it held and today's leaderboard, with tables and views as a new store has them."""
+    with Store.open(Home(tmp_path / "new")) as store:
+        lacking = {name: [] for name, since in LATER_TABLES.items() if since > version}
+        store.write_run(make_run(), **{**make_parts(), **lacking})
+        store.write_verdicts("r1", [make_verdict()])
+        expected = store.tables("r1"), store.leaderboard("r1")
+    home.make()
+    store_of(version, home.store)
+    with Store.open(home, read_only=read_only) as store:
+        assert (store.tables("r1"), store.leaderboard("r1")) == expected
+    shape = (
+        "SELECT table_name, sql FROM duckdb_tables() UNION SELECT view_name, sql FROM duckdb_views() WHERE NOT internal"
+    )
+    made = []
+    for path in (home.store, tmp_path / "new" / "store.duckdb"):
+        with duckdb.connect(str(path), read_only=True) as connection:
+            assert connection.execute("SELECT schema_version FROM meta").fetchall() == [(opening.known_version(),)]
+            made.append(connection.execute(f"{shape} ORDER BY ALL").fetchall())
+    assert made[0] == made[1]
+
+
+DIE_IN_A_MIGRATION = """
+    import os, sys
+    from pathlib import Path
+    from harness.store import Home, Store, opening
+
+    class Deadly:
+        def read_text(self, encoding):
+            os.kill(os.getpid(), 9)
+
+    opening.MIGRATIONS = (*opening.MIGRATIONS, "ALTER TABLE runs ADD COLUMN note VARCHAR")
+    opening.VIEWS = Deadly()  # read within the transaction, after the step and before the commit
+    print("start", flush=True)
+    with Store.open(Home(Path(sys.argv[1]))):
+        pass
+"""
+
+
+def test_a_kill_in_a_migration_leaves_the_older_store(home, monkeypatch):
+    """Between ALTER and COMMIT: the old version with the old columns and all rows; the next opening migrates it."""
     with Store.open(home) as store:
-        store.write_run(make_run(), **{**make_parts(), "probes": [], "repeats": []})
-        held = store.tables("r1")
+        store.write_run(make_run(), **make_parts())
+        expected = store.leaderboard("r1")
+    with running(DIE_IN_A_MIGRATION, home.path) as process:
+        assert process.wait(60) == -signal.SIGKILL
     with duckdb.connect(str(home.store)) as connection:
-        made = connection.execute("SELECT table_name, sql FROM duckdb_tables() ORDER BY ALL").fetchall()
-        connection.execute(
-            "DROP VIEW leaderboard; DROP TABLE probes; DROP TABLE repeats; UPDATE meta SET schema_version = 1"
-        )
-        connection.execute("CREATE VIEW leaderboard AS SELECT run_id AS run FROM runs")
-    with Store.open(home, read_only=True) as store:
-        assert store.tables("r1") == held
-        assert len(store.leaderboard("r1")) == 4
-    with duckdb.connect(str(home.store), read_only=True) as connection:
-        assert connection.execute("SELECT table_name, sql FROM duckdb_tables() ORDER BY ALL").fetchall() == made
+        assert connection.execute("SELECT schema_version FROM meta").fetchall() == [(opening.known_version(),)]
+        assert "note" not in [row[0] for row in connection.execute("DESCRIBE runs").fetchall()]
+    monkeypatch.setattr(opening, "MIGRATIONS", (*opening.MIGRATIONS, "ALTER TABLE runs ADD COLUMN note VARCHAR"))
+    with Store.open(home) as store:
+        assert store.leaderboard("r1") == expected
+    with duckdb.connect(str(home.store)) as connection:
+        assert connection.execute("SELECT schema_version, note FROM meta, runs").fetchall() == [
+            (opening.known_version(), None)
+        ]
 
 
 def test_the_log_of_trainings_is_a_row_a_figure(home):
