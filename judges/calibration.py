@@ -11,10 +11,9 @@ scores read as probabilities in ten bins of equal width, mean gap between score 
 (Guo et al. 2017, eq. 5). For grades the scores are laid on the grade scale, lowest to lowest and highest to highest;
 agreement and kappas are those of the nearest grade. Kendall's tau-b corrects for ties (Kendall 1945), which are counted.
 
-Intervals: bootstrap over clusters (over cases where there are none), seeded, bias-corrected and accelerated (Efron 1987;
-acceleration from a jackknife over at most 200 groups of clusters). The calibration error, which resampling inflates, gets
-the basic interval; near 0 that is still too high. Shares with fewer than five clusters' worth of events on either side get
-the exact binomial interval over clusters. A resample that does not define a figure (one class only) is left out and
+Intervals: bootstrap over clusters (over cases where there are none), seeded, bias-corrected and accelerated (`harness.stats.bca`).
+The calibration error, which resampling inflates, gets the basic interval; near 0 that is still too high. Shares with fewer
+than five clusters' worth of events on either side get the exact binomial interval over clusters. A resample that does not define a figure (one class only) is left out and
 counted; a figure that is the same in every resample gets no interval, and fewer than 10 clusters carry none.
 """
 
@@ -32,7 +31,7 @@ from numpy.typing import NDArray
 
 from harness.errors import UserError
 from harness.records import Calibration, Case, Figure, Judgement, Metric, fingerprint
-from harness.stats import clopper_pearson
+from harness.stats import bca, clopper_pearson, left_out, resampled
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -46,7 +45,6 @@ BINS = 10
 FOLDS = 5
 MIN_CLUSTERS = 10
 """Fewer clusters than this carry no interval."""
-JACKKNIFE_GROUPS = 200
 BATCH = 200_000
 """Weights that are computed on at once: few enough for a processor's cache."""
 MOST_GRADES = 20
@@ -480,13 +478,11 @@ def bootstrap(
     if groups < MIN_CLUSTERS:
         note = f"no interval: {groups} independent cases are too few"
         return tuple(_plain(name, value, note) for name, value in values.items()), "none"
-    counts = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=resamples)
-    parts = np.arange(groups) % min(groups, JACKKNIFE_GROUPS)
-    kept = parts[None, :] != np.unique(parts)[:, None]
-    draws, left_out = _in_batches(statistic, counts, clusters), _in_batches(statistic, kept, clusters)
+    draws = _in_batches(statistic, resampled(groups, resamples, seed), clusters)
+    without = _in_batches(statistic, left_out(groups), clusters)
     sizes = {name: len(np.unique(clusters[rows])) for name, rows in (shares or {}).items()}
     figures = tuple(
-        _with_interval(name, value, draws[name], left_out[name], sizes.get(name), confidence)
+        _with_interval(name, value, draws[name], without[name], sizes.get(name), confidence)
         for name, value in values.items()
     )
     unit = "clusters" if groups < len(clusters) else "cases"
@@ -506,7 +502,7 @@ def _in_batches(statistic: Statistic, counts: NDArray[Any], clusters: Codes) -> 
 
 
 def _with_interval(
-    name: str, value: float, draws: Floats, left_out: Floats, share_of: int | None, confidence: float
+    name: str, value: float, draws: Floats, without: Floats, share_of: int | None, confidence: float
 ) -> Figure:
     """`share_of`: for a share, the number of clusters it is a share of."""
     defined = draws[~np.isnan(draws)]
@@ -523,32 +519,9 @@ def _with_interval(
     if name.endswith("calibration_error"):
         low, high = basic(value, defined, confidence)
     else:
-        low, high = bca(value, defined, left_out[~np.isnan(left_out)], confidence)
+        low, high = bca(value, defined, without[~np.isnan(without)], confidence)
     note = f"{lost:,} of {len(draws):,} resamples did not define it" if lost else ""
     return Figure(name=name, value=value, low=low, high=high, note=note)
-
-
-def bca(value: float, draws: Floats, left_out: Floats, confidence: float) -> tuple[float, float]:
-    """Ends of the bias-corrected and accelerated interval (Efron 1987, section 4).
-
-    Args:
-        value: The figure on all cases.
-        draws: The figure on each resample, shape [B], not all equal.
-        left_out: The figure with each group left out, shape [G].
-        confidence: Of the two-sided interval.
-    """
-    from scipy.special import ndtr, ndtri
-
-    below = (np.sum(draws < value) + 0.5 * np.sum(draws == value)) / len(draws)
-    bias = float(ndtri(np.clip(below, 1 / (2 * len(draws)), 1 - 1 / (2 * len(draws)))))
-    apart = left_out.mean() - left_out if len(left_out) else np.zeros(1)
-    spread = float(np.sum(apart**2)) ** 1.5
-    acceleration = float(np.sum(apart**3)) / (6 * spread) if spread > 0 else 0.0
-    shares = []
-    for z in (ndtri((1 - confidence) / 2), ndtri((1 + confidence) / 2)):
-        shares.append(float(ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))))
-    low, high = np.quantile(draws, shares)
-    return float(low), float(high)
 
 
 def basic(value: float, draws: Floats, confidence: float) -> tuple[float, float]:

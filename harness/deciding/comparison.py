@@ -89,8 +89,7 @@ def estimate(
         return Estimate(
             n=0, unscored=unscored, mean=None, low=None, high=None, confidence=confidence, method="nothing scored"
         )
-    clusters = None if here.clusters is None else here.clusters[used]
-    interval = interval_of(metric, pointwise(metric, column, used), None, confidence, clusters=clusters)
+    interval = interval_of(metric, column, None, used, confidence, clusters=here.clusters)
     return Estimate(
         n=n, unscored=unscored, mean=interval.estimate, low=interval.low, high=interval.high,
         confidence=confidence, method=interval.method,
@@ -116,10 +115,7 @@ def compare(
         both = np.zeros_like(both)
     n = int(both.sum())
     a, b = pointwise(metric, ours, both), pointwise(metric, theirs, both)
-    interval = None
-    if n:
-        clusters = None if here.clusters is None else here.clusters[both]
-        interval = interval_of(metric, a, b, confidence, clusters=clusters)
+    interval = interval_of(metric, ours, theirs, both, confidence, clusters=here.clusters) if n else None
     gain = (ours.values[both] - theirs.values[both]) * sign(metric)
     return Comparison(
         metric=metric.name,

@@ -16,13 +16,11 @@ from numpy.typing import NDArray
 
 from harness import stats
 from harness.deciding.aggregates import interval as interval_of
-from harness.deciding.aggregates import pointwise
 from harness.deciding.comparison import checked_column, sign
 from harness.deciding.scores import Column, SplitScores
 from harness.records import Metric
 
 Condition = Literal["at_least", "at_most", "better_by", "no_worse_by"]
-Floats = NDArray[np.float64]
 
 MAX_UNSCORED = 0.01
 """A larger share of unscored samples must not be able to overturn a pass."""
@@ -143,9 +141,10 @@ class Question:
         if self.metric.aggregate != "mean":
             end = self.outward(self._range[1] if best else self._range[0])
             return replace(self.interval, estimate=end, low=None, high=None)
-        ours = np.where(self.ours.scored, self.ours.values, own)
-        theirs = None if self.theirs is None else np.where(self.theirs.scored, self.theirs.values, other)
-        return self._measure(ours, theirs, self.clusters, self.confidence)
+        every = np.ones(len(self.used), dtype=bool)
+        ours = _filled(self.ours, own)
+        theirs = None if self.theirs is None else _filled(self.theirs, other)
+        return self._measure(ours, theirs, every, self.confidence)
 
     def unscored_could_overturn(self) -> bool:
         """Whether a pass rests on the unscored being harmless, and that cannot be taken for granted.
@@ -213,21 +212,25 @@ class Question:
         return low, high
 
     def _interval(self, confidence: float) -> stats.Interval:
-        clusters = None if self.clusters is None else self.clusters[self.used]
-        theirs = None if self.theirs is None else pointwise(self.metric, self.theirs, self.used)
-        return self._measure(pointwise(self.metric, self.ours, self.used), theirs, clusters, confidence)
+        return self._measure(self.ours, self.theirs, self.used, confidence)
 
     def _measure(
-        self, ours: Floats, theirs: Floats | None, clusters: NDArray[np.int64] | None, confidence: float
+        self, ours: Column, theirs: Column | None, used: NDArray[np.bool_], confidence: float
     ) -> stats.Interval:
         level = stats.two_sided(confidence)
-        return interval_of(self.metric, ours, theirs, level, clusters=clusters, exact=True)
+        return interval_of(self.metric, ours, theirs, used, level, clusters=self.clusters, exact=True)
 
     def _oriented(self, interval: stats.Interval) -> tuple[float, float] | None:
         if interval.low is None or interval.high is None:
             return None
         ends = (self.outward(interval.low), self.outward(interval.high))
         return min(ends), max(ends)
+
+
+def _filled(column: Column, value: float) -> Column:
+    """The scores with a value for each that is missing."""
+    values = np.where(column.scored, column.values, value)
+    return Column(values=values, scored=np.ones(len(values), dtype=bool))
 
 
 def build_question(

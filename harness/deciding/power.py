@@ -13,7 +13,6 @@ import numpy as np
 
 from harness import stats
 from harness.deciding.aggregates import interval as interval_of
-from harness.deciding.aggregates import pointwise
 from harness.deciding.comparison import checked_column
 from harness.deciding.gate import rule_text
 from harness.deciding.scores import Scores
@@ -106,12 +105,9 @@ def spreads_of(
             shared = column.scored if base is None else column.scored & base.scored
             if shared.sum() < stats.MIN_ITEMS:
                 continue
-            codes = None if here.clusters is None else here.clusters[shared]
-            values = pointwise(metric, column, shared)
-            alone.append(interval_of(metric, values, None, 0.9, clusters=codes).spread)
+            alone.append(interval_of(metric, column, None, shared, 0.9, clusters=here.clusters).spread)
             if base is not None and candidate != baseline:
-                against = pointwise(metric, base, shared)
-                apart.append(interval_of(metric, values, against, 0.9, clusters=codes).spread)
+                apart.append(interval_of(metric, column, base, shared, 0.9, clusters=here.clusters).spread)
         if alone:
             found[metric.name] = Spread(score=max(alone), difference=max(apart, default=0.0) or ASSUMED_SPREAD)
     return found

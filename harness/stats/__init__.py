@@ -9,6 +9,7 @@ two-sided interval at `two_sided(c)`. Only `scipy.special` is used: `scipy.stats
 from __future__ import annotations
 
 from harness.stats.agreement import Alpha, krippendorff_alpha
+from harness.stats.bootstrap import bca, left_out, resampled
 from harness.stats.bradley_terry import Strength, bradley_terry
 from harness.stats.intervals import (
     MIN_CLUSTERS,
@@ -34,6 +35,7 @@ __all__ = [
     "Alpha",
     "Interval",
     "Strength",
+    "bca",
     "binary_spread",
     "bounded_mean",
     "bradley_terry",
@@ -44,9 +46,11 @@ __all__ = [
     "holm",
     "is_binary",
     "krippendorff_alpha",
+    "left_out",
     "mean",
     "paired_difference",
     "rank_sets",
+    "resampled",
     "samples_needed",
     "samples_without_events",
     "smooth_mean",

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.stats.bootstrap import bca, left_out, resampled
 from harness.stats.intervals import MIN_CLUSTERS, MIN_ITEMS, Codes, Floats
 
 Level = Literal["nominal", "ordinal", "interval"]
@@ -44,7 +45,7 @@ def krippendorff_alpha(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Alpha:
-    """Alpha of several raters with a two-sided percentile interval from resampling clusters of units.
+    """Alpha of several raters with a two-sided BCa interval from resampling clusters of units.
 
     Args:
         ratings: Shape [raters, units], NaN where a rater left the unit out.
@@ -75,13 +76,15 @@ def krippendorff_alpha(
         )
     sums = np.zeros((groups, len(values) ** 2))
     np.add.at(sums, codes, coincidences.reshape(units, -1))
-    drawn = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=resamples)
-    found = _alphas((drawn @ sums).reshape(resamples, len(values), len(values)), values, level)
-    found = found[~np.isnan(found)]
-    if 2 * len(found) < resamples:
+    draws, without = (
+        _alphas((counts @ sums).reshape(-1, len(values), len(values)), values, level)
+        for counts in (resampled(groups, resamples, seed), left_out(groups))
+    )
+    draws = draws[~np.isnan(draws)]
+    if 2 * len(draws) < resamples or np.ptp(draws) == 0:
         return Alpha(value=alpha, low=None, high=None, units=units, ratings=count, reason="too equal for an interval")
-    low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Alpha(value=alpha, low=float(low), high=float(high), units=units, ratings=count)
+    low, high = bca(alpha, draws, without[~np.isnan(without)], confidence)
+    return Alpha(value=alpha, low=low, high=high, units=units, ratings=count)
 
 
 def _coincidences(unit: Floats, values: Floats) -> Floats:

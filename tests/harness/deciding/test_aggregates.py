@@ -1,6 +1,7 @@
 """Metrics that are no means: the figure is exact, its interval is the bootstrap's, and gate and leaderboard use both."""
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from harness.deciding import comparison, gate
+from harness.deciding import aggregates, comparison, gate
 from harness.deciding.aggregates import interval, pointwise
 from harness.deciding.power import power_plan
 from harness.deciding.scores import Column, Scores
@@ -80,8 +81,10 @@ def figure(metric, evidence):
     """The figure by its definition, the bootstrap's oracle."""
     if metric is PERPLEXITY:
         return math.exp(-sum(e["log_likelihood"] for e in evidence) / sum(e["tokens"] for e in evidence))
-    targets, said = [e["target"] for e in evidence], [e["predicted"] or "" for e in evidence]
-    return f1_score(targets, said, labels=sorted({*targets, *said} - {""}), average="macro", zero_division=0)
+    targets, said = Counter(e["target"] for e in evidence), Counter(e["predicted"] for e in evidence)
+    hits = Counter(e["target"] for e in evidence if e["target"] == e["predicted"])
+    labels = {*targets, *said} - {None}
+    return sum(2 * hits[label] / (targets[label] + said[label]) for label in labels) / len(labels)
 
 
 @pytest.mark.parametrize("clustered", [False, True])
@@ -96,17 +99,49 @@ def test_the_standard_error_is_the_bootstraps(metric, clustered):
         ours = sample_labels(rng, n, 0.8)
         theirs = sample_labels(rng, n, 0.6, np.array([e["target"] for e in ours]))
     codes = np.arange(n) // size if clustered else None
-    a, b = values_of(metric, ours), values_of(metric, theirs)
+    every = np.ones(n, dtype=bool)
+    pair = [interval(metric, column(ours), against, every, 0.95, clusters=codes) for against in (None, column(theirs))]
     draws = []
     for _ in range(600):
         rows = (rng.integers(0, n // size, n // size)[:, None] * size + np.arange(size)).ravel()
         drawn, against = [ours[i] for i in rows], [theirs[i] for i in rows]
         draws.append((figure(metric, drawn), figure(metric, drawn) - figure(metric, against)))
-    for found, spread in zip((interval(metric, a, None, 0.95, clusters=codes), interval(metric, a, b, 0.95, clusters=codes)),
-                             np.std(draws, axis=0), strict=True):  # fmt: skip
-        assert found.method == ("clustered linearised t" if clustered else "linearised t")
+    for found, spread in zip(pair, np.std(draws, axis=0), strict=True):
+        assert found.method == ("clustered BCa bootstrap" if clustered else "BCa bootstrap")
         assert found.spread / math.sqrt(n) == pytest.approx(spread, rel=0.12)
-        assert (found.high - found.low) / 2 == pytest.approx(1.97 * found.spread / math.sqrt(n), rel=0.02)
+        assert (found.high - found.low) / 2 == pytest.approx(1.97 * found.spread / math.sqrt(n), rel=0.12)
+
+
+@pytest.mark.parametrize("metric", [PERPLEXITY, MACRO_F1], ids=lambda m: m.name)
+def test_each_end_of_the_interval_errs_about_as_often_as_it_says(metric):
+    """40 samples, 250 trials, 2.5 % a side: each end of BCa misses in at most 6.5 %, both together in at most 10 %. (The
+    linearised interval, in 1,000 trials: macro-F1 11.0 % together, perplexity 5.9 % at the upper end, 0.4 % at the lower.)
+    """
+    rng = np.random.default_rng(8)
+    truth = math.exp(4 * 0.5) if metric is PERPLEXITY else figure(metric, sample_labels(rng, 50_000, 0.8))
+    missed = np.zeros(2)
+    for _ in range(250):
+        evidence = sample_texts(rng, 40) if metric is PERPLEXITY else sample_labels(rng, 40, 0.8)
+        found = interval(metric, column(evidence), None, np.ones(40, dtype=bool), 0.95, clusters=None)
+        if found.low is not None:
+            missed += (truth < found.low, truth > found.high)
+    assert (missed / 250).max() <= 0.065
+    assert missed.sum() / 250 <= 0.1
+
+
+@pytest.mark.parametrize("metric", [PERPLEXITY, MACRO_F1], ids=lambda m: m.name)
+def test_beyond_a_thousand_units_nothing_changes_but_the_cost(metric, monkeypatch):
+    """At 1,000 samples the ends of BCa and of the linearised interval differ by less than 10 % of its width, mostly noise."""
+    evidence = (sample_texts if metric is PERPLEXITY else lambda r, n: sample_labels(r, n, 0.8))(
+        np.random.default_rng(9), 1000
+    )
+    asked = (metric, column(evidence), None, np.ones(1000, dtype=bool), 0.95)
+    found = interval(*asked, clusters=None)
+    monkeypatch.setattr(aggregates, "MANY", 999)
+    linearised = interval(*asked, clusters=None)
+    assert (found.method, linearised.method) == ("BCa bootstrap", "linearised t")
+    width = linearised.high - linearised.low
+    assert (found.low, found.high) == pytest.approx((linearised.low, linearised.high), abs=0.1 * width)
 
 
 def scores_of(make_rows, metric, by_candidate, unscored=()):
