@@ -11,10 +11,11 @@ scores read as probabilities in ten bins of equal width, mean gap between score 
 (Guo et al. 2017, eq. 5). For grades the scores are laid on the grade scale, lowest to lowest and highest to highest;
 agreement and kappas are those of the nearest grade. Kendall's tau-b corrects for ties (Kendall 1945), which are counted.
 
-Intervals: bootstrap over clusters (over cases where there are none), seeded, bias-corrected and accelerated (`harness.stats.bca`).
-The calibration error, which resampling inflates, gets the basic interval; near 0 that is still too high. Shares with fewer
-than five clusters' worth of events on either side get the exact binomial interval over clusters. A resample that does not define a figure (one class only) is left out and
-counted; a figure that is the same in every resample gets no interval, and fewer than 10 clusters carry none.
+Intervals: bootstrap over clusters (over cases where there are none), seeded, bias-corrected and accelerated (`stats.bca`). The
+calibration error, which resampling inflates, gets the basic interval; near 0 that is still too high. Shares with fewer than
+five clusters' worth of events on either side get the exact binomial interval over clusters. A resample that does not define a
+figure (one class only) is left out and counted; a figure that is the same in every resample gets no interval, and fewer than
+10 clusters carry none.
 """
 
 from __future__ import annotations
