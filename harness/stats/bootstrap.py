@@ -18,13 +18,15 @@ JACKKNIFE_GROUPS = 200
 
 def resampled(groups: int, resamples: int, seed: int) -> NDArray[np.int64]:
     """How often each of `groups` clusters is in each resample, shape [resamples, groups]."""
-    return np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=resamples)
+    drawn: NDArray[np.int64] = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), resamples)
+    return drawn
 
 
 def left_out(groups: int) -> NDArray[np.int64]:
     """As `resampled`, with each cluster left out in turn (or each of 200 groups of them): the jackknife of `bca`."""
     parts = np.arange(groups) % min(groups, JACKKNIFE_GROUPS)
-    return (parts[None, :] != np.unique(parts)[:, None]).astype(np.int64)
+    kept: NDArray[np.int64] = (parts[None, :] != np.unique(parts)[:, None]).astype(np.int64)
+    return kept
 
 
 def bca(value: float, draws: Floats, without: Floats, confidence: float) -> tuple[float, float]:
