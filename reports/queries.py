@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from harness.deciding.comparison import Flip, compare, estimate, flips, leaderboard, rank_sets, sign
+from harness.deciding.cuts import Cut, cut_of, gate_rules
 from harness.deciding.preferences import run_preferences
 from harness.deciding.scores import Column, Scores, SplitScores
 from harness.deciding.wording import noise_sentence
@@ -117,7 +118,7 @@ def load_report(store: Store, run_ids: Sequence[str]) -> Report:
         slices=tables,
         worse_slices=worse,
         slice_comparisons=made,
-        flips=_all_flips(scores, metrics, candidates, baseline, {s.sample.id: s.sample.input for s in samples}),
+        flips=_all_flips(run, scores, metrics, candidates, baseline, {s.sample.id: s.sample.input for s in samples}),
         samples=samples,
         judges=_judge_cards(run, metrics, judgements, by_metric(run.judges, store.calibrations())),
         trainings=trainings,
@@ -150,10 +151,7 @@ def _baseline(run: Run, verdicts: Sequence[Verdict], candidates: Sequence[str]) 
 def _primary(run: Run, metrics: Sequence[Metric]) -> str:
     """The metric that orders the leaderboard: that of the gate's first rule, else the suite's first."""
     names = [metric.name for metric in metrics]
-    rules = _suite_part(run, "gate", "rules")
-    ruled = (
-        rule.get("metric") for rule in (rules if isinstance(rules, list | tuple) else ()) if isinstance(rule, Mapping)
-    )
+    ruled = (rule.get("metric") for rule in gate_rules(run))
     return next((name for name in ruled if name in names), names[0])
 
 
@@ -325,6 +323,7 @@ def leaning(comparison: Comparison, metric: Metric) -> str:
 
 
 def _all_flips(
+    run: Run,
     scores: Scores,
     metrics: Sequence[Metric],
     candidates: Sequence[str],
@@ -334,7 +333,7 @@ def _all_flips(
     if baseline is None:
         return ()
     return tuple(
-        _flips(scores, metric, candidate, baseline, split, inputs)
+        _flips(scores, metric, cut_of(run, metric), candidate, baseline, split, inputs)
         for split, here in scores.splits.items()
         for metric in metrics
         if metric.name in here.metrics
@@ -344,14 +343,19 @@ def _all_flips(
 
 
 def _flips(
-    scores: Scores, metric: Metric, candidate: str, baseline: str, split: str, inputs: Mapping[str, str]
+    scores: Scores,
+    metric: Metric,
+    cut: Cut | None,
+    candidate: str,
+    baseline: str,
+    split: str,
+    inputs: Mapping[str, str],
 ) -> Flips:
     changed = flips(scores, metric, candidate, baseline, split)
-    middle = (metric.low + metric.high) / 2
     crossed = [
         flip.improved
         for flip in changed
-        if _is_good(flip.candidate_score, metric, middle) != _is_good(flip.baseline_score, metric, middle)
+        if cut is not None and cut.passes(flip.candidate_score) != cut.passes(flip.baseline_score)
     ]
     return Flips(
         comparison=compare(scores, metric, candidate, baseline, split, CONFIDENCE),
@@ -361,10 +365,6 @@ def _flips(
         drops=tuple(_move(flip, metric, inputs) for flip in [f for f in changed if not f.improved][:MOVES]),
         gains=tuple(_move(flip, metric, inputs) for flip in [f for f in changed if f.improved][:MOVES]),
     )
-
-
-def _is_good(score: float, metric: Metric, middle: float) -> bool:
-    return (score - middle) * sign(metric) >= 0
 
 
 def _move(flip: Flip, metric: Metric, inputs: Mapping[str, str]) -> Move:

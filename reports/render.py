@@ -14,6 +14,7 @@ import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -28,11 +29,11 @@ from harness.deciding.preferences import Preferences
 from harness.deciding.surfaces.preferences import bias_sentence, elo_text
 from harness.deciding.wording import figure_name, figure_text, number, trust_text
 from harness.errors import UserError
-from harness.records import Calibration, Figure, Metric, Training, Verdict
+from harness.records import Calibration, Figure, Training, Verdict
 from harness.store import Store
 from reports import charts
 from reports.queries import CONFIDENCE, SLICE_VALUES, leaning, load_report
-from reports.samples import CHUNK, MAX_TEXT, pack
+from reports.samples import MAX_TEXT, choose, pack, page_facts
 from reports.trainings import (
     judged_series,
     kept_step,
@@ -56,14 +57,18 @@ OUTCOME_WORDS: Mapping[str, str] = {
 }
 
 
-def write_report(store: Store, run_ids: Sequence[str], out: Path, *, budget: int = BUDGET) -> Path:
+def write_report(
+    store: Store, run_ids: Sequence[str], out: Path, *, samples: str = "all", budget: int = BUDGET
+) -> Path:
     """Writes the report on the first run, with the others as its history, and returns the file's path.
 
+    `samples` says which are embedded: flipped, failing, all, or how many.
+
     Raises:
-        UserError: If a run is unknown or the file cannot be written.
+        UserError: If a run is unknown, `samples` is none of these, or the file cannot be written.
         NothingEvaluatedError: If the run holds no judgements.
     """
-    page = render(load_report(store, run_ids), budget=budget)
+    page = render(load_report(store, run_ids), samples=samples, budget=budget)
     scratch = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -77,14 +82,19 @@ def write_report(store: Store, run_ids: Sequence[str], out: Path, *, budget: int
     return out
 
 
-def render(report: Report, *, budget: int = BUDGET) -> str:
+def render(report: Report, *, samples: str = "all", budget: int = BUDGET) -> str:
     """The page as text."""
+    total = len(report.samples)
+    kept, which = choose(report, samples)
+    report = replace(report, samples=kept)
     payload = pack(report, budget=budget)
     style, script = static("base.css") + static("report.css"), static("report.js")
     environment = page_environment()
     return environment.get_template("report.html.j2").render(
         report=report,
         payload=payload,
+        total=total,
+        which=which,
         style=Markup(style),
         script=Markup(script),
         style_hash=content_hash(style),
@@ -92,17 +102,7 @@ def render(report: Report, *, budget: int = BUDGET) -> str:
         outcome=overall_outcome(report),
         exit_status=run_exit_status(report.run, report.verdicts),
         headline=headline(report),
-        browser={
-            "run": report.run.id,
-            "candidates": report.candidates,
-            "metrics": [_metric(report, metric) for metric in report.metrics],
-            "splits": report.splits,
-            "baseline": None if report.baseline is None else report.candidates.index(report.baseline),
-            "declared": report.declared_baseline,
-            "first": _first(report),
-            "primary": [metric.name for metric in report.metrics].index(report.boards[0].primary),
-            "chunk": CHUNK,
-        },
+        browser=page_facts(report),
         commands=commands(report),
         suite_yaml=suite_yaml(report),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -231,19 +231,6 @@ def static(name: str) -> str:
     """A file of reports/static, with line ends as hashes count them."""
     text = resources.files("reports").joinpath("static", name).read_text(encoding="utf-8")
     return text.replace("\r\n", "\n")
-
-
-def _first(report: Report) -> int:
-    """The candidate whose samples are shown first: the best one that is not the baseline."""
-    names = [row.candidate for row in report.boards[0].rows if not row.is_baseline]
-    return report.candidates.index(names[0]) if names else 0
-
-
-def _metric(report: Report, metric: Metric) -> dict[str, Any]:
-    """With the largest score as the upper end of a scale that has none."""
-    cells = [cell for board in report.boards for row in board.rows for cell in row.cells if cell.metric == metric]
-    high = max(cell.top for cell in cells)
-    return {"name": metric.name, "direction": metric.direction, "low": metric.low, "high": high}
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 Both are JSON, gzipped and base64-coded, so that 5,000 samples stay below 15 MB and the page decodes only what is looked
 at. The JSON is ASCII (other characters escaped), hence safe inside a script element of any encoding. Evidence is the
 largest part: when the chunks outgrow their budget, the samples at the end of the order keep their texts and scores but
-lose evidence and prompts, and the page says so.
+lose evidence and prompts, and the page says so. `choose` leaves whole samples out, where somebody asked for that.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.deciding.cuts import Cut, cut_of, gate_rules
+from harness.errors import UserError
 from harness.records import Answer, Failure, Judgement, Metric
+from harness.store.reviews import HUMAN
 from reports.views import Report, ReportSample
 
 CHUNK = 100
@@ -36,6 +39,109 @@ class Payload:
     """Samples whose evidence was left out to keep the page small."""
     cut_texts: int
     """Texts longer than MAX_TEXT."""
+
+
+def choose(report: Report, which: str) -> tuple[tuple[ReportSample, ...], str]:
+    """The samples that go into the page, in the report's order, and which they are in words (empty: all).
+
+    `flipped` are those that pass a metric's cut with the baseline and fail it with some candidate, or the other way
+    round; `failing` those that some candidate fails, or that lack an answer or a score. Both look at the metrics that the
+    gate's rules name; without a gate, at the leaderboard's first. A number takes so many from the beginning.
+
+    Raises:
+        UserError: `which` is none of flipped, failing, all or a number from 1.
+    """
+    if which == "all":
+        return report.samples, ""
+    if which.isdecimal() and int(which) > 0:
+        few = report.samples[: int(which)]
+        return few, f"the {len(few):,} with the largest loss" if report.baseline else f"the first {len(few):,}"
+    ruled = {rule.get("metric") for rule in gate_rules(report.run)}
+    metrics = [m for m in report.metrics if m.name in ruled] or [
+        m for m in report.metrics if m.name == report.boards[0].primary
+    ]
+    cuts = {metric.name: cut for metric in metrics if (cut := cut_of(report.run, metric)) is not None}
+    by = " or ".join(cuts) or "any metric"
+    if which == "flipped":
+        if report.baseline is None:
+            raise UserError("'--samples flipped' needs a baseline or a second candidate. Use failing, all or a number.")
+        kept = tuple(s for s in report.samples if _flipped(s, cuts, report))
+        return kept, f"those that flipped between pass and fail on {by}"
+    if which == "failing":
+        kept = tuple(s for s in report.samples if _failing(s, cuts, report))
+        return kept, f"those that some candidate fails on {by}, or that lack an answer or a score"
+    raise UserError(f"'--samples' must be flipped, failing, all or a number from 1 (got {which!r})")
+
+
+def _passed(sample: ReportSample, candidate: str, metric: str, cut: Cut) -> bool | None:
+    judgement = sample.judgements.get((candidate, metric))
+    return None if judgement is None or judgement.score is None else cut.passes(judgement.score)
+
+
+def _flipped(sample: ReportSample, cuts: Mapping[str, Cut], report: Report) -> bool:
+    for metric, cut in cuts.items():
+        before = _passed(sample, report.baseline or "", metric, cut)
+        if before is not None and (not before) in {_passed(sample, name, metric, cut) for name in report.candidates}:
+            return True
+    return False
+
+
+def _failing(sample: ReportSample, cuts: Mapping[str, Cut], report: Report) -> bool:
+    return any(
+        _failed(sample, candidate, report.metrics)
+        or any(_passed(sample, candidate, metric, cut) is False for metric, cut in cuts.items())
+        for candidate in report.candidates
+    )
+
+
+def page_facts(report: Report) -> dict[str, Any]:
+    """What the browser knows before it unpacks anything: names, scales, cuts, and what a grade was asked for."""
+    names = [metric.name for metric in report.metrics]
+    others = [row.candidate for row in report.boards[0].rows if not row.is_baseline]
+    return {
+        "run": report.run.id,
+        "candidates": report.candidates,
+        "metrics": [_metric(report, metric) for metric in report.metrics],
+        "splits": report.splits,
+        "baseline": None if report.baseline is None else report.candidates.index(report.baseline),
+        "declared": report.declared_baseline,
+        "first": report.candidates.index(others[0]) if others else 0,
+        "primary": names.index(report.boards[0].primary),
+        "chunk": CHUNK,
+    }
+
+
+def _metric(report: Report, metric: Metric) -> dict[str, Any]:
+    """With the largest score as the upper end of a scale that has none."""
+    cells = [cell for board in report.boards for row in board.rows for cell in row.cells if cell.metric == metric]
+    cut = cut_of(report.run, metric)
+    return {
+        "name": metric.name,
+        "direction": metric.direction,
+        "low": metric.low,
+        "high": max(cell.top for cell in cells),
+        "cut": None if cut is None else cut.value,
+        "rule": "" if cut is None else cut.rule,
+        "human": metric.name.startswith(HUMAN),
+        "steps": _steps(report, metric),
+    }
+
+
+def _steps(report: Report, metric: Metric) -> list[dict[str, Any]]:
+    """The criteria of a grade and the steps of each; none for a judge that follows none."""
+    facts = next(card.facts for card in report.judges if card.metric == metric)
+    criteria, steps = facts.get("criteria"), facts.get("steps")
+    if isinstance(criteria, Mapping):
+        return [
+            {"name": str(name), "criterion": str(one.get("criterion", "")), "steps": _texts(one.get("steps"))}
+            for name, one in criteria.items()
+            if isinstance(one, Mapping)
+        ]
+    return [{"name": metric.name, "criterion": str(criteria or ""), "steps": _texts(steps)}] if steps else []
+
+
+def _texts(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list | tuple) else []
 
 
 def pack(report: Report, *, budget: int) -> Payload:
@@ -94,6 +200,7 @@ def snippet(text: str) -> str:
 def _index(report: Report, columns: Sequence[str]) -> dict[str, Any]:
     """Column-wise, so that it compresses well: one list a field, scores as [candidate][metric][sample]."""
     samples = report.samples
+    cuts = [cut_of(report.run, metric) for metric in report.metrics]
     values = {name: list(dict.fromkeys(s.sample.slices.get(name, "") for s in samples)) for name in columns}
     places = {name: {value: i for i, value in enumerate(values[name])} for name in columns}
     return {
@@ -105,14 +212,21 @@ def _index(report: Report, columns: Sequence[str]) -> dict[str, Any]:
             {"name": name, "values": values[name], "of": [places[name][s.sample.slices.get(name, "")] for s in samples]}
             for name in columns
         ],
-        "scores": [[[_score(s, c, m) for s in samples] for m in report.metrics] for c in report.candidates],
+        "scores": [
+            [[_score(s, c, m, cut) for s in samples] for m, cut in zip(report.metrics, cuts, strict=True)]
+            for c in report.candidates
+        ],
         "failed": [[_failed(s, c, report.metrics) for s in samples] for c in report.candidates],
     }
 
 
-def _score(sample: ReportSample, candidate: str, metric: Metric) -> float | None:
+def _score(sample: ReportSample, candidate: str, metric: Metric, cut: Cut | None) -> float | None:
+    """Four decimals, unless they would carry the score over the cut."""
     judgement = sample.judgements.get((candidate, metric.name))
-    return None if judgement is None or judgement.score is None else round(judgement.score, 4)
+    if judgement is None or judgement.score is None:
+        return None
+    short = round(judgement.score, 4)
+    return judgement.score if cut is not None and cut.passes(short) != cut.passes(judgement.score) else short
 
 
 def _failed(sample: ReportSample, candidate: str, metrics: Sequence[Metric]) -> int:

@@ -129,7 +129,7 @@ class Flips:
     comparison: Comparison
     metric: Metric
     good_to_bad: int
-    """Samples that fell from the good to the bad half of the metric's range."""
+    """Samples that passed the cut of the metric (`harness.deciding.cuts`) with the baseline and fail it with the candidate."""
     bad_to_good: int
     drops: tuple[Move, ...]
     gains: tuple[Move, ...]
