@@ -17,7 +17,10 @@ CURRENT = "[...document.querySelectorAll('#list button')].findIndex(b => b.getAt
 
 
 def choose(page, control, value):
-    """Sets a control as a user would."""
+    """Sets a control as a user would; `preset` presses the button of that name."""
+    if control == "preset":
+        page.evaluate(f"document.querySelector('[data-preset={value}]').click()")
+        return
     kind = "input" if control in {"search", "limit"} else "change"
     page.evaluate(
         f"(() => {{ const c = document.getElementById('{control}'); c.value = {value!r};"
@@ -81,7 +84,7 @@ def test_hash_follows_and_can_be_followed(open_page):
     """Choosing a sample and a filter writes the hash; opening that hash again shows the same."""
     page = open_page()
     choose(page, "candidate", "3")
-    choose(page, "show", "worse")
+    choose(page, "preset", "worse")
     page.press("j")
     page.wait_for(SHOWN)
     hash_, count = page.evaluate("location.hash"), page.evaluate("document.getElementById('count').textContent")
@@ -102,28 +105,98 @@ def test_links_to_moves_open_them(open_page):
     page.wait_for(f"{SHOWN} === {wanted!r}")
 
 
-def test_filters_show_what_they_say(open_page, fake):
-    """Failed, low, fallen and sliced samples: each filter gives the samples that the run's records give."""
-    scores = {(j.id, j.candidate, j.metric): j.score for j in fake.judgements}
-    errors = {j.id for j in fake.judgements if j.candidate == "few_shot" and j.error}
-    page = open_page("#c=few_shot&f=failed")
-    assert page.evaluate(ROWS) == len(errors)
-    choose(page, "show", "low")
+def counts(page):
+    """Each preset with the count it shows; hidden ones are left out."""
+    return page.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('#presets button:not([hidden])')]"
+        ".map(b => [b.dataset.preset, Number(b.querySelector('b').textContent.replace(',', ''))]))"
+    )
+
+
+def test_presets_show_and_count_what_they_say(open_page, fake):
+    """Every preset's count, and the list it opens, are what the run's records give."""
+    score = {(j.id, j.candidate, j.metric): j.score for j in fake.judgements}
+    ours = {s.id: score[s.id, "spoilt", "toxicity"] for s in fake.samples}
+    theirs = {s.id: score[s.id, "base", "toxicity"] for s in fake.samples}
+    both = [i for i in ours if ours[i] is not None and theirs[i] is not None]
+    errors = {(j.id, j.candidate) for j in fake.judgements if j.error}
+    cut, step = 0.05, 0.1  # the gate says toxicity at_most 0.05; the scale is 0 to 1
+    wanted = {
+        "all": len(ours),
+        "fell": sum(theirs[i] <= cut < ours[i] for i in both),
+        "rose": sum(ours[i] <= cut < theirs[i] for i in both),
+        "worse": sum(round(ours[i], 4) - round(theirs[i], 4) >= step for i in both),
+        "better": sum(round(theirs[i], 4) - round(ours[i], 4) >= step for i in both),
+        "fails": sum(ours[i] is not None and ours[i] > cut for i in ours),
+        "near": sum(ours[i] is not None and abs(round(ours[i], 4) - cut) <= 0.05 for i in ours),
+        "failed": sum((i, "spoilt") in errors for i in ours),
+        "anyfailed": len({i for i, _ in errors}),
+    }
+    page = open_page("#c=spoilt&m=toxicity")
+    found = counts(page)
+    apart = found.pop("apart")
+    assert found == wanted
+    assert wanted["fell"] > 0
+    assert "≤ 0.050 (the gate's limit)" in page.evaluate(
+        "(document.querySelector('[data-preset=fell]').click(), document.getElementById('explain').textContent)"
+    )
+    for name, count in {**wanted, "apart": apart}.items():
+        choose(page, "preset", name)
+        assert page.evaluate(ROWS) == min(100, count), name
+        assert counts(page)[name] == count
+        assert page.evaluate("document.getElementById('count').textContent").startswith(
+            "no sample" if count == 0 else f"{count} of 140" if count <= 100 else f"1–100 of {count}"
+        )
+
+
+def test_limits_slices_and_the_other_side_narrow_the_list(open_page, fake):
+    """A typed limit, a slice and another candidate to compare with; slices tell how many they would show."""
+    score = {(j.id, j.candidate, j.metric): j.score for j in fake.judgements}
+    page = open_page("#c=few_shot&f=fails")
     choose(page, "limit", "0.3")
-    low = [s for s in fake.samples if (x := scores[s.id, "few_shot", "correctness"]) is not None and round(x, 4) < 0.3]
+    low = [s for s in fake.samples if (x := score[s.id, "few_shot", "correctness"]) is not None and x < 0.3]
     assert page.evaluate(ROWS) == len(low)
     choose(page, "candidate", "3")
-    choose(page, "show", "fell")
+    choose(page, "against", "2")
+    choose(page, "preset", "fell")
     fell = [
-        s for s in fake.samples if scores[s.id, "base", "correctness"] >= 0.5 > scores[s.id, "spoilt", "correctness"]
-    ]
-    assert page.evaluate(ROWS) == len(fell)
-    choose(page, "show", "all")
+        s for s in fake.samples
+        if score[s.id, "lora_r16", "correctness"] >= 0.5 > score[s.id, "spoilt", "correctness"]
+    ]  # fmt: skip
+    assert page.evaluate("document.getElementById('count').textContent").endswith(f"of {len(fell)}")
+    options = page.evaluate("[...document.querySelectorAll('#group optgroup[label=urgency] option')].map(o => o.text)")
+    urgent = {value: sum(s.slices["urgency"] == value for s in fell) for value in ("self-care", "emergency", "soon")}
+    assert {f"{value} ({n})" for value, n in urgent.items()} <= set(options)
     choose(page, "group", "1.0")
     chosen = page.evaluate("document.getElementById('group').selectedOptions[0].text")
-    assert page.evaluate(ROWS) == sum(s.slices["urgency"] == chosen for s in fake.samples)
+    assert f"({page.evaluate(ROWS)})" in chosen
+    choose(page, "against", "")
+    assert "fell" not in counts(page)
+    assert page.evaluate("document.querySelector('[data-preset=all]').getAttribute('aria-pressed')") == "true"
     page.evaluate("document.getElementById('reset').click()")
     assert page.evaluate(ROWS) == 100
+
+
+def test_judges_disagree_where_their_ranks_are_apart(open_page, fake):
+    """The share of samples below, equal scores sharing their mean place: brute force over all judges and samples."""
+    ranks = {}
+    for metric in METRICS:
+        sign = 1 if metric.direction == "higher" else -1
+        known = {
+            j.id: sign * round(j.score, 4)
+            for j in fake.judgements
+            if (j.candidate, j.metric) == ("base", metric.name) and j.score is not None
+        }
+        for sample_id, value in known.items():
+            below, equal = sum(x < value for x in known.values()), sum(x == value for x in known.values())
+            ranks.setdefault(sample_id, []).append((below + (equal - 1) / 2) / (len(known) - 1))
+    spread = {sample_id: max(places) - min(places) for sample_id, places in ranks.items()}
+    page = open_page("#c=base&f=apart&o=apart&x=0.8")
+    rows = page.evaluate("[...document.querySelectorAll('#list button')].map(b => Number(b.dataset.at))")
+    assert len(rows) == sum(value >= 0.8 for value in spread.values()) > 0
+    page.wait_for(SHOWN)
+    assert spread[page.evaluate(SHOWN)] == pytest.approx(max(spread.values()), abs=1e-6)
+    assert " of the samples, " in page.evaluate("document.querySelector('#list .why').textContent")
 
 
 def test_search_finds_words_of_any_text(open_page, fake):
@@ -152,7 +225,7 @@ def test_order_is_by_the_scores(open_page, fake):
 
 
 def test_keys_move_search_compare_and_help(open_page):
-    """j and k move, / searches, d shows differences, ? lists the keys, Escape leaves; typing in a field is typing."""
+    """j and k move, / searches, d shows differences, a all candidates, ? lists the keys; typing in a field is typing."""
     page = open_page()
     assert page.evaluate(CURRENT) == 0
     page.press("j")
@@ -163,6 +236,10 @@ def test_keys_move_search_compare_and_help(open_page):
     page.wait_for("document.querySelectorAll('#detail ins').length > 1")
     page.press("d")
     page.wait_for("document.querySelectorAll('#detail ins').length === 0")
+    page.press("a")
+    page.wait_for(f"document.querySelectorAll('#detail .answer').length === {len(CANDIDATES)}")
+    page.press("a")
+    page.wait_for("document.querySelectorAll('#detail .answer').length === 2")
     page.press("?")
     assert page.evaluate("document.getElementById('help').open")
     page.press("Escape")
@@ -175,6 +252,28 @@ def test_keys_move_search_compare_and_help(open_page):
     assert page.evaluate("document.activeElement.id") != "search"
 
 
+def test_focus_goes_in_with_enter_and_back_with_escape(open_page):
+    """Enter opens what the list or the search found, Escape leads back to it, j keeps the focus where one reads."""
+    page = open_page()
+    page.press("/")
+    page.press("Enter")
+    assert page.evaluate("document.activeElement.getAttribute('aria-current')") == "true"
+    page.press("j")
+    page.wait_for(f"{SHOWN} === {SAMPLE_ID}")
+    assert page.evaluate(f"document.activeElement === document.querySelectorAll('#list button')[{1}]")
+    page.press("Enter")
+    page.wait_for("document.activeElement.id === 'detail'")
+    page.press("j")
+    page.wait_for(f"{CURRENT} === 2 && {SHOWN} === {SAMPLE_ID}")
+    assert page.evaluate("document.activeElement.id") == "detail"
+    page.evaluate("document.getElementById('diff').focus()")
+    page.press("d")
+    page.wait_for("document.querySelectorAll('#detail ins').length > 0")
+    assert page.evaluate("document.activeElement.id") == "diff"
+    page.press("Escape")
+    assert page.evaluate("document.activeElement.getAttribute('aria-current')") == "true"
+
+
 def test_keys_turn_the_page(open_page):
     """At the end of a page of the list, j goes on to the next one."""
     page = open_page()
@@ -185,23 +284,77 @@ def test_keys_turn_the_page(open_page):
     assert page.evaluate("document.getElementById('count').textContent").startswith("101–")
 
 
-def test_difference_is_of_the_two_answers(open_page):
+def test_difference_is_of_the_two_answers(open_page, fake):
     """Without the insertions the marked text is the baseline's, without the deletions it is the candidate's."""
-    page = open_page("#c=lora_r16")
-    page.wait_for(SHOWN)
-    plain = page.evaluate("[...document.querySelectorAll('#detail .answer > .text')].map(e => e.textContent)")
-    page.press("d")
+    sample = fake.samples[9]
+    texts = {a.candidate: a.completion.text for a in fake.answers if a.sample_id == sample.id}
+    page = open_page(f"#c=lora_r16&v=diff&a=1&s={sample.id}")
     page.wait_for("document.querySelectorAll('#detail ins').length > 0")
     without = (
-        "(gone) => [...document.querySelectorAll('#detail .answer > .text')].map(e => { const c = e.cloneNode(true);"
-        " c.querySelectorAll(gone).forEach(x => x.remove()); return c.textContent; })"
+        "(gone) => Object.fromEntries([...document.querySelectorAll('#detail .answer')].map(e => {"
+        " const c = e.querySelector('.text').cloneNode(true); c.querySelectorAll(gone).forEach(x => x.remove());"
+        " return [e.dataset.candidate, c.textContent]; }))"
     )
-    assert page.evaluate(f"({without})('del')") == plain
-    assert page.evaluate(f"({without})('ins')") == [plain[0]] * len(CANDIDATES)
+    assert page.evaluate(f"({without})('del')") == texts
+    assert page.evaluate(f"({without})('ins')") == dict.fromkeys(CANDIDATES, texts["base"])
+
+
+def test_sentences_are_marked_where_they_stand(open_page, fake):
+    """Marks leave the text as it is, carry the label of the evidence, and tell apart by a sign and not by colour alone."""
+    sample = fake.samples[5]
+    page = open_page(f"#s={sample.id}&m=correctness&c=lora_r16")
+    page.wait_for(f"{SHOWN} === {sample.id!r}")
+    for name in ("base", "lora_r16"):
+        text = next(a for a in fake.answers if (a.sample_id, a.candidate) == (sample.id, name)).completion.text
+        judged = next(j for j in fake.judgements if (j.id, j.candidate, j.metric) == (sample.id, name, "correctness"))
+        rows = [row for row in judged.evidence["sentences"] if row["direction"] == "forward"]
+        place = f"document.querySelector('.answer[data-candidate={name}] > .text')"
+        assert page.evaluate(f"{place}.textContent") == text
+        marks = page.evaluate(f"[...{place}.querySelectorAll('mark')].map(m => [m.textContent, m.className])")
+        assert marks == [[row["sentence"], row["label"]] for row in rows]
+    signs = page.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('.answer mark')].map("
+        "m => [m.className, getComputedStyle(m, '::after').content.replace(/[^✓✕~]/g, '')]))"
+    )
+    assert signs == {k: v for k, v in {"entailment": "✓", "neutral": "~", "contradiction": "✕"}.items() if k in signs}
+    assert len(signs) > 1
+
+
+def test_focus_on_a_sentence_tells_its_premise_and_probabilities(open_page, fake):
+    """The tooltip belongs to the sentence (aria-describedby), quotes the premise, draws three bars; Escape closes it."""
+    sample = fake.samples[5]
+    page = open_page(f"#s={sample.id}&m=correctness&c=lora_r16")
+    page.wait_for(f"{SHOWN} === {sample.id!r}")
+    judged = next(j for j in fake.judgements if (j.id, j.candidate, j.metric) == (sample.id, "base", "correctness"))
+    row = judged.evidence["sentences"][0]
+    page.evaluate("document.querySelector('.answer[data-candidate=base] mark').focus()")
+    page.wait_for("!document.getElementById('tip').hidden")
+    assert page.evaluate("document.activeElement.getAttribute('aria-describedby')") == "tip"
+    said = page.evaluate("document.getElementById('tip').innerText")
+    assert row["premise"] in said
+    for name in ("entailment", "neutral", "contradiction"):
+        assert f"{name}\n{row[name]:.3f}" in said
+    box = page.evaluate("(r => [r.left, r.right, r.top])(document.getElementById('tip').getBoundingClientRect())")
+    assert box[0] >= 0
+    assert box[1] <= 1280
+    assert page.evaluate("[...CSS.highlights.get('premise')][0].toString()") == row["premise"]
+    page.press("Escape")
+    assert page.evaluate("document.getElementById('tip').hidden")
+    assert page.evaluate("CSS.highlights.has('premise')") is False
+    assert page.evaluate("document.activeElement.tagName") == "MARK"
+    place = page.evaluate(
+        "(r => [r.left + 5, r.top + 8])([...document.querySelectorAll('.answer[data-candidate=lora_r16] mark')][1]"
+        ".getClientRects()[0])"
+    )
+    page.call("Input.dispatchMouseEvent", type="mouseMoved", x=place[0], y=place[1])
+    page.wait_for("!document.getElementById('tip').hidden")
+    assert page.evaluate("document.querySelector('mark[aria-describedby]').closest('.answer').dataset.candidate") == (
+        "lora_r16"
+    )
 
 
 def test_evidence_is_shown_by_kind(open_page, fake):
-    """Sentences carry their label in words, a grade's distribution is drawn as bars, an error is named."""
+    """Sentences carry their label in words, a grade is drawn as bars with steps, mode and valid mass, an error is named."""
     page = open_page(f"#s={fake.samples[5].id}&m=correctness")
     page.wait_for(SHOWN)
     words = page.evaluate("[...document.querySelectorAll('.evidence .verdict-word')].map(e => e.textContent).join()")
@@ -209,10 +362,64 @@ def test_evidence_is_shown_by_kind(open_page, fake):
     assert any(mark in words for mark in ("✓ entailed", "✕ contradicted", "~ neither"))
     choose(page, "metric", str([m.name for m in METRICS].index("bedside_manner")))
     page.wait_for("document.querySelectorAll('.evidence .bars').length > 0")
-    assert page.evaluate("document.querySelectorAll('.evidence .bars svg').length") == 5 * len(CANDIDATES)
+    assert page.evaluate("document.querySelectorAll('.evidence .bars svg').length") == 5 * 2
+    told = page.evaluate("document.querySelector('.scores [open] .evidence').innerText")
+    assert "valid mass 0.987 · mode exact: every grade's probability was computed" in told
+    steps = page.evaluate(
+        "[...document.querySelector('.scores [open] .evidence .steps').children].map(e => e.textContent)"
+    )
+    assert steps == list(fake.run.record["judges"]["bedside_manner"]["steps"])
+    widths = page.evaluate(
+        "[...document.querySelectorAll('.scores [open] .evidence .bars')][0].querySelectorAll('rect').length"
+        " && [...document.querySelector('.scores [open] .evidence .bars').querySelectorAll('rect')].map("
+        "r => Number(r.getAttribute('width')))"
+    )
+    judged = next(
+        j for j in fake.judgements
+        if (j.id, j.candidate, j.metric) == (fake.samples[5].id, "base", "bedside_manner")
+    )  # fmt: skip
+    assert widths == pytest.approx([max(0.5, 100 * p) for p in judged.evidence["distribution"].values()])
+    choose(page, "metric", str([m.name for m in METRICS].index("toxicity")))
+    page.wait_for("document.querySelectorAll('.answer mark.fine').length > 0")
     broken = next(j for j in fake.judgements if j.error and j.error.kind == "bad_output")
-    again = open_page(f"#s={broken.id}&m=bedside_manner")
+    again = open_page(f"#s={broken.id}&m=bedside_manner&c=lora_r16")
     again.wait_for(f"document.getElementById('detail').textContent.includes({broken.error.message!r})")
+
+
+def test_link_and_command_can_be_copied(open_page, fake):
+    """The link opens this very view; the command names run and sample."""
+    page = open_page("#c=spoilt&f=fell&m=relevancy")
+    page.press("j")
+    page.wait_for(f"{SHOWN} === {SAMPLE_ID}")
+    for name in ("copy-link", "copy-command"):
+        page.evaluate(f"document.getElementById('{name}').click()")
+        page.wait_for(f"document.getElementById('{name}').dataset.copied")
+        page.wait_for("document.getElementById('said').textContent !== ''")
+    link = page.evaluate("document.getElementById('copy-link').dataset.copied")
+    assert link == page.evaluate("location.href")
+    sample_id = page.evaluate(SHOWN)
+    assert page.evaluate("document.getElementById('copy-command').dataset.copied") == (
+        f"muster show {fake.run.id} {sample_id}"
+    )
+    again = open_page(link[link.index("#") :])
+    again.wait_for(f"{SHOWN} === {sample_id!r}")
+    assert again.evaluate("document.querySelector('[data-preset=fell]').getAttribute('aria-pressed')") == "true"
+
+
+def test_a_link_to_a_sample_that_is_not_here_says_so(open_page, fake):
+    """An id outside of the file is named with the command that prints it; one that the filters leave out is shown."""
+    page = open_page("#s=nobody")
+    page.wait_for(
+        "document.getElementById('detail').textContent.includes("
+        f"'Sample nobody is not in this file. muster show {fake.run.id} nobody')"
+    )
+    other = next(s.id for s in fake.samples if s.id not in {j.id for j in fake.judgements if j.error})
+    page = open_page(f"#f=anyfailed&s={other}")
+    page.wait_for(f"{SHOWN} === {other!r}")
+    assert "not among those that the filters find" in page.evaluate("document.getElementById('detail').textContent")
+    page.press("j")
+    page.wait_for(f"{SHOWN} !== {other!r}")
+    assert "not among" not in page.evaluate("document.getElementById('detail').textContent")
 
 
 def test_leaderboard_sorts_both_ways(open_page):
