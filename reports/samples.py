@@ -18,8 +18,7 @@ from typing import Any
 
 from harness.deciding.cuts import Cut, cut_of, gate_rules
 from harness.errors import UserError
-from harness.records import Answer, Failure, Judgement, Metric
-from harness.store.reviews import HUMAN
+from harness.records import HUMAN, Answer, Failure, Judgement, Metric
 from reports.views import Report, ReportSample
 
 CHUNK = 100
