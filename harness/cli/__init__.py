@@ -19,7 +19,7 @@ EPILOG = (
 INTERRUPTED = 130
 
 VERBS = (
-    "run", "check", "train", "score", "calibrate", "gate", "baseline", "compare", "report", "runs", "show", "export",
+    "run", "check", "train", "score", "calibrate", "gate", "baseline", "baseline", "compare", "report", "runs", "show", "export",
     "export-preferences", "export-model", "train-judge", "judges", "init", "schema", "env", "review", "store",
 )  # fmt: skip
 """In the order a user meets them."""
@@ -28,6 +28,7 @@ VERBS = (
 def build_app() -> typer.Typer:
     """The command line with all its verbs, in the order a user meets them."""
     from harness.cli import (
+        baseline,
         calibrate,
         check,
         compare,
@@ -80,6 +81,12 @@ def build_app() -> typer.Typer:
     app.command()(init.init)
     app.command()(schema.schema)
     app.command()(env.env)
+    baselines = typer.Typer(help="What later runs are compared with, blessed and kept in git.", no_args_is_help=True)
+    baselines.command()(baseline.bless)
+    baselines.command()(baseline.show)
+    baselines.command()(baseline.log)
+    baselines.command()(baseline.verify)
+    app.add_typer(baselines, name="baseline")
     reviews = typer.Typer(help="Blind ratings by people, as judgements of a run.", no_args_is_help=True)
     reviews.command()(review.export)
     reviews.command("import")(review.import_)

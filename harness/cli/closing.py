@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,30 +27,44 @@ def close_run(
     junit: Path | None,
     summary: Path | None,
     gate: bool,
+    candidates: Sequence[str] = (),
+    baseline: str | None = None,
+    inconclusive: Literal["block", "warn"] = "block",
 ) -> int:
-    """Prints and writes everything a finished run has to say; returns the exit status of the contract."""
-    from harness.cli.gate import default_split, write_surfaces
+    """Prints and writes everything a finished run has to say; returns the exit status of the contract.
+
+    `candidates`, `baseline` and `inconclusive` are those of the command line, for the gate.
+
+    Raises:
+        UserError: At the end of it all, if the baseline is none, or cannot be compared with.
+    """
+    from harness.cli.gate import default_split, show_blessed, write_surfaces
     from harness.cli.usage import show_usage
+    from harness.deciding.baseline import Against, scores_against
     from harness.deciding.comparison import leaderboard
     from harness.deciding.gate import decide_all, run_exit_status
     from harness.deciding.preferences import run_preferences
     from harness.deciding.scores import Scores
     from harness.deciding.surfaces import leaderboard_tables, preference_tables, to_terminal, trust_note
     from harness.deciding.wording import noise_sentence
-    from harness.errors import NothingEvaluatedError
+    from harness.errors import MusterError, NothingEvaluatedError, UserError
     from harness.store import Store
     from harness.store.calibrations import by_metric
 
     run = evaluation.run
     with Store.open(home) as store:
-        scores = Scores.from_rows(store.scores(run.id), store.modes(run.id))
+        against = Against(scores=Scores.from_rows(store.scores(run.id), store.modes(run.id)), name=None)
         rules = plan.loaded.suite.gate
         verdicts: list[Verdict] = []
-        refused: NothingEvaluatedError | None = None
+        refused: MusterError | None = None
         if gate and rules is not None:
             try:
-                verdicts = decide_all(rules, run=run, scores=scores, default_split=default_split(plan.loaded.suite))
-            except NothingEvaluatedError as error:
+                against = scores_against(store, run, plan.loaded, baseline=baseline, candidates=candidates)
+                verdicts = decide_all(
+                    rules, run=run, scores=against.scores, baseline=against.name, inconclusive=inconclusive,
+                    default_split=default_split(plan.loaded.suite),
+                )  # fmt: skip
+            except (NothingEvaluatedError, UserError) as error:
                 refused = error
             store.write_verdicts(run.id, verdicts)
         if report is not None:
@@ -61,20 +75,22 @@ def close_run(
         calibrations = by_metric(run.judges, store.calibrations())
         answers = store.answers(run.id) if run.status != "complete" else []
         judgements = store.judgements(run.id) if run.status != "complete" else []
-    console.print(leaderboard_tables(leaderboard(scores, run.metrics, list(run.candidates)), run.metrics))
+    shown = [*run.candidates, *(name for name in against.scores.candidates if name not in run.candidates)]
+    console.print(leaderboard_tables(leaderboard(against.scores, run.metrics, shown), run.metrics))
     console.print(trust_note(calibrations))
     for name, entry in run.record.get("judge_noise", {}).items():
         console.print(f"noise of {name}: {noise_sentence(entry)}", style="dim", highlight=False, markup=False)
     if preferred:
         console.print(preference_tables(preferred))
     if verdicts:
+        show_blessed(against, console)
         console.print(to_terminal(verdicts))
     show_usage(evaluation.usage, console)
     show_reasons(answers, judgements, console)
     if verdicts:
         write_surfaces(verdicts, json=json, junit=junit, summary=summary)
     show_places(evaluation, home, report, console)
-    if refused is not None and run.status == "complete":
+    if refused is not None and (run.status == "complete" or isinstance(refused, UserError)):
         raise refused
     return run_exit_status(run, verdicts)
 

@@ -13,9 +13,10 @@ from harness.cli.groups import STDOUT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.deciding.scores import Scores
-    from harness.records import Run, Verdict
-    from harness.store import Store
+    from rich.console import Console
+
+    from harness.deciding.baseline import Against
+    from harness.records import Verdict
     from harness.suite import Suite
 
 
@@ -30,7 +31,8 @@ def gate(
     suite: Annotated[str, typer.Argument(help="A suite file, or the name of a built-in suite.")],
     candidate: Annotated[list[str] | None, typer.Option(help="Only this candidate; repeatable.")] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="Compare with this candidate, RUN:CANDIDATE, or the same candidate of RUN.")
+        str | None,
+        typer.Option(help="Compare with this candidate, blessed baseline (name or file), RUN:CANDIDATE, or RUN's."),
     ] = None,
     run: Annotated[
         str, typer.Option(help="The run to decide about: an id, its first letters, or 'latest'.")
@@ -56,6 +58,7 @@ def gate(
     """
     from rich.console import Console
 
+    from harness.deciding.baseline import scores_against
     from harness.deciding.comparison import leaderboard
     from harness.deciding.gate import decide_all, worst_exit_status
     from harness.deciding.sides import latest_run
@@ -75,21 +78,22 @@ def gate(
         )
     with Store.open(Home(home), read_only=True) as store:
         found = latest_run(store, loaded.suite.suite, run)
-        scores, against = gated_scores(store, found, loaded.suite, candidate, baseline or rules.baseline)
+        against = scores_against(store, found, loaded, baseline=baseline, candidates=candidate or ())
         calibrations = by_metric(found.judges, store.calibrations())
     if found.suite_sha != loaded.sha:
         console.print(f"note: the suite has changed since run {found.id}; these are its present rules", style="yellow")
     verdicts = decide_all(
         rules,
         run=found,
-        scores=scores,
+        scores=against.scores,
         candidates=candidate,
-        baseline=against,
+        baseline=against.name,
         default_split=default_split(loaded.suite),
         inconclusive=inconclusive.value,
     )
-    console.print(leaderboard_tables(leaderboard(scores, found.metrics), found.metrics))
+    console.print(leaderboard_tables(leaderboard(against.scores, found.metrics), found.metrics))
     console.print(trust_note(calibrations))
+    show_blessed(against, console)
     console.print(to_terminal(verdicts))
     write_surfaces(verdicts, json=json, junit=junit, summary=summary)
     raise typer.Exit(worst_exit_status(verdicts))
@@ -151,29 +155,9 @@ def write_surfaces(verdicts: Sequence[Verdict], *, json: Path | None, junit: Pat
                 ) from None
 
 
-def gated_scores(
-    store: Store, run: Run, suite: Suite, candidates: Sequence[str] | None, baseline: str | None
-) -> tuple[Scores, str | None]:
-    """The run's scores, with those of a baseline from another run; and the baseline's name among them.
-
-    Raises:
-        UserError: If the other run's judges are not this run's.
-    """
-    from harness.deciding.scores import Scores
-    from harness.deciding.sides import find_side, score_modes, score_rows, shared_metrics
-    from harness.errors import UserError
-
-    rows, modes = store.scores(run.id), store.modes(run.id)
-    if baseline is None or baseline in run.candidates:
-        return Scores.from_rows(rows, modes), baseline
-    like = candidates[0] if candidates and len(candidates) == 1 else suite.gate.baseline if suite.gate else None
-    side = find_side(store, baseline, run, like=like)
-    _, changed = shared_metrics(run, side.run)
-    gated = {rule.metric for rule in suite.gate.rules if rule.metric} if suite.gate else set()
-    if blocking := sorted(gated & set(changed)):
-        raise UserError(
-            f"'baseline' must be judged by the same judges (got {side.label}, but {', '.join(blocking)} was not). Run "
-            f"that candidate again."
-        )
-    modes |= score_modes(store, side, side.label)
-    return Scores.from_rows([*rows, *score_rows(store, side, side.label)], modes), side.label
+def show_blessed(against: Against, console: Console) -> None:
+    """One line on a blessed baseline: who blessed what, when and why."""
+    if against.blessed is not None:
+        one = against.blessed.blessing
+        text = f"baseline {against.name}: {one.candidate} of run {one.run}, blessed by {one.by} on {one.at[:10]}: {one.why}"
+        console.print(text, style="dim", markup=False, highlight=False)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.gate import Inconclusive
+
 
 class Engine(StrEnum):
     """Where the work is done."""
@@ -34,6 +36,12 @@ def run(
     summary: Annotated[
         Path | None, typer.Option(metavar="[FILE]", help="Write the verdict as Markdown to FILE, or to stdout.")
     ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Gate against this candidate, blessed baseline (name or file), or RUN:CANDIDATE.")
+    ] = None,
+    inconclusive: Annotated[
+        Inconclusive, typer.Option(help="block: exit status 3 where nothing could be shown; warn: 0.")
+    ] = Inconclusive.block,
     engine: Annotated[Engine, typer.Option(help="Where the work is done.")] = Engine.local,
     no_train: Annotated[bool, typer.Option("--no-train", help="Stop where a training is missing.")] = False,
     no_gate: Annotated[bool, typer.Option("--no-gate", help="Evaluate only; decide nothing.")] = False,
@@ -50,13 +58,16 @@ def run(
     from harness.cli.gate import keep_inputs, to_stdout
     from harness.cli.progress import ProgressStages
     from harness.cli.session import announce, confirm_requests, evaluate_plan, read_plan
+    from harness.deciding.baseline import refuse_drift
     from harness.store import Home
 
     console = Console(stderr=to_stdout(json, junit, summary))
-    plan = read_plan(suite, data=data, limit=limit, candidates=candidate or [], splits=split or [])
+    plan = read_plan(suite, data=data, limit=limit, candidates=candidate or [], splits=split or [], baseline=baseline)
     keep_inputs([plan.loaded.file, plan.loaded.data_path], json, junit, summary)
     if no_gate or plan.loaded.suite.gate is None:
         refuse_verdict_files(json, junit, summary)
+    else:
+        refuse_drift(plan.loaded, plan.membership, baseline)
     announce(plan, console)
     confirm_requests(plan, console, yes=yes)
     place = Home(home)
@@ -71,7 +82,7 @@ def run(
     )
     status = close_run(
         evaluation, plan, place, console=console, report=report, json=json, junit=junit, summary=summary,
-        gate=not no_gate,
+        gate=not no_gate, candidates=candidate or [], baseline=baseline, inconclusive=inconclusive.value,
     )  # fmt: skip
     raise typer.Exit(status)
 

@@ -36,13 +36,19 @@ def read_plan(
     splits: Sequence[str],
     home: Path = Path(".muster"),
     trust_code: bool = False,
+    baseline: str | None = None,
 ) -> Plan:
-    """Suite and data, checked and planned. Raises UserError (with every mistake) or NothingEvaluatedError."""
+    """Suite and data, checked and planned. Raises UserError (with every mistake) or NothingEvaluatedError.
+
+    A `baseline` that is a candidate of the suite comes along with those that are named.
+    """
     from harness.data import load_dataset
     from harness.running.plan import make_plan
     from harness.suite import load_suite
 
     loaded = load_suite(suite, data=data)
+    if candidates and baseline in loaded.suite.candidates:
+        candidates = [*candidates, baseline]
     plan = make_plan(loaded, load_dataset(loaded, limit=limit), candidates=candidates, splits=splits)
     if any(planned.spec.evaluate_every is not None for planned in plan.trainings):
         plan, _, _ = with_means(plan, home, trust_code=trust_code)
@@ -274,6 +280,7 @@ def describe(plan: Plan, judges: Sequence[Judge], *, contamination: int) -> dict
         "suite": suite.model_dump(mode="json", by_alias=True, exclude_none=True),
         "environment": describe_environment(),
         "command": f"muster run {plan.loaded.file.name}",
+        "file": file.as_posix() if not (file := plan.loaded.file).is_absolute() and ".." not in file.parts else file.name,
         "splits": {name: {"samples": len(rows), "use": suite.splits[name].use, "evaluated": name in plan.splits}
                    for name, rows in plan.dataset.splits.items()},
         "contamination": {"overlaps": contamination, "near": suite.contamination.near,

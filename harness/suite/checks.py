@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,10 +62,12 @@ class Draft:
     baseline: str | None
     rules: Mapping[int, Rule]
     prompt: str | None
+    blessed: Sequence[str]
+    """Names of the blessed baselines beside the suite."""
 
 
-def read_draft(plain: Mapping[str, Any]) -> Draft:
-    """The valid parts of a suite in plain values."""
+def read_draft(plain: Mapping[str, Any], blessed: Sequence[str] = ()) -> Draft:
+    """The valid parts of a suite in plain values, beside which there are blessed baselines of some names."""
     gate = plain.get("gate")
     gate = gate if isinstance(gate, dict) else {}
     rules = gate.get("rules")
@@ -79,6 +81,7 @@ def read_draft(plain: Mapping[str, Any]) -> Draft:
         baseline=baseline if isinstance(baseline, str) else None,
         rules={i: rule for i, rule in read.items() if rule is not None},
         prompt=prompt if isinstance(prompt, str) else None,
+        blessed=blessed,
     )
 
 
@@ -378,9 +381,9 @@ def _judges(draft: Draft) -> Iterator[Mistake]:
 def _opponent(draft: Draft, path: YamlPath, spec: PairwiseSpec) -> Iterator[Mistake]:
     """A pairwise judge has somebody to compare with."""
     if spec.against is None:
-        if draft.baseline is None:
-            message = "must say whom it compares 'against': a candidate, or all (got none, and no gate.baseline)"
-            yield path, message, None
+        if draft.baseline is None or draft.baseline in draft.blessed:
+            got = "no gate.baseline" if draft.baseline is None else "a gate.baseline that answers nothing here"
+            yield path, f"must say whom it compares 'against': a candidate, or all (got none, and {got})", None
     elif spec.against != "all":
         yield from _one_candidate(draft, (*path, "against"), spec.against, or_else=", or 'all'")
 
@@ -408,12 +411,21 @@ def _gate(draft: Draft) -> Iterator[Mistake]:
 
 
 def _baseline(draft: Draft) -> Iterator[Mistake]:
-    if draft.baseline is not None:
-        yield from _one_candidate(draft, ("gate", "baseline"), draft.baseline)
+    """A candidate, or a blessed baseline; a name that could be either is refused, for a later file must not redefine it."""
+    if draft.baseline is None:
+        return
+    if draft.baseline not in draft.blessed:
+        files = f", or a blessed baseline: {quoted(draft.blessed)}" if draft.blessed else ""
+        yield from _one_candidate(draft, ("gate", "baseline"), draft.baseline, files, also=draft.blessed)
+    elif draft.baseline in (draft.candidates or {}):
+        message = f"must be either a candidate or a blessed baseline (got {draft.baseline!r}, of which there are both)"
+        yield ("gate", "baseline"), f"{message}. Rename the candidate, or the file in 'baselines'", None
 
 
-def _one_candidate(draft: Draft, path: YamlPath, wanted: str, or_else: str = "") -> Iterator[Mistake]:
-    """A name that stands for one candidate, be it one of a sweep."""
+def _one_candidate(
+    draft: Draft, path: YamlPath, wanted: str, or_else: str = "", also: Sequence[str] = ()
+) -> Iterator[Mistake]:
+    """A name that stands for one candidate, be it one of a sweep; `also` are other names that may be meant."""
     if draft.candidates is None:
         return
     specs = {name: spec for name, spec in draft.candidates.items() if spec is not None}
@@ -422,7 +434,7 @@ def _one_candidate(draft: Draft, path: YamlPath, wanted: str, or_else: str = "")
     if wanted in sweeps:
         yield path, f"must be one candidate (got {wanted!r}, a sweep). Name {quoted(sweeps[wanted])}", None
     elif wanted not in names:
-        yield path, f"must be a candidate: {quoted(names)}{or_else} (got {wanted!r})", suggest(wanted, names)
+        yield path, f"must be a candidate: {quoted(names)}{or_else} (got {wanted!r})", suggest(wanted, [*names, *also])
 
 
 def _metric(draft: Draft, path: YamlPath, rule: Rule) -> Iterator[Mistake]:

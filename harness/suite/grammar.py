@@ -1084,7 +1084,7 @@ class Gate(Spec):
     """When a candidate may be deployed."""
 
     baseline: str | None = None
-    """A candidate of this suite that the others are compared with."""
+    """Whom the candidates are compared with: one of them, or a blessed baseline (`baselines/NAME.json` beside the suite)."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """One-sided confidence of each bound."""
     rules: Annotated[list[Rule], Field(min_length=1)]

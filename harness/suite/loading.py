@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from harness.errors import Problem, SuiteError, UserError
 from harness.records import fingerprint
 from harness.suite import checks, paths
+from harness.suite.baselines import blessed_names
 from harness.suite.explain import explain, quoted, suggest
 from harness.suite.grammar import JUDGE_KINDS, Suite
 from harness.suite.installed import find_factory
@@ -85,7 +86,7 @@ def load_suite(path: str | Path, *, data: Path | None = None) -> LoadedSuite:
     plain = _prepare(to_plain(paths.rebase(document, root)), data)
     told = {problem.path for problem in problems if problem.path}
     suite, found = _validate(plain, document)
-    found += checks.find_problems(checks.read_draft(plain), document)
+    found += checks.find_problems(checks.read_draft(plain, blessed_names(root)), document)
     found += paths.find_problems(document, root, skip=("data", "path") if data is not None else None)
     problems += [problem for problem in found if problem.path not in told]
     if problems or suite is None:
