@@ -19,7 +19,7 @@ EPILOG = (
 INTERRUPTED = 130
 
 VERBS = (
-    "run", "check", "train", "score", "calibrate", "gate", "baseline", "baseline", "compare", "report", "runs", "show", "export",
+    "run", "check", "train", "score", "calibrate", "gate", "baseline", "compare", "report", "runs", "show", "export",
     "export-preferences", "export-model", "train-judge", "judges", "init", "schema", "env", "review", "store",
 )  # fmt: skip
 """In the order a user meets them."""

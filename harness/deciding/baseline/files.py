@@ -80,7 +80,9 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("wb") as file:
-            file.write(text.encode("utf-8", "backslashreplace"))  # half a surrogate pair becomes the escape JSON has for it
+            file.write(
+                text.encode("utf-8", "backslashreplace")
+            )  # half a surrogate pair becomes the escape JSON has for it
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)

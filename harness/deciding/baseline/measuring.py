@@ -47,9 +47,7 @@ def measure(store: Store, run: Run, candidate: str | None = None) -> Measured:
     )
 
 
-def conditions(
-    suite: Mapping[str, Any], samples: Iterable[Sample], *, suite_name: str, suite_version: int
-) -> Measured:
+def conditions(suite: Mapping[str, Any], samples: Iterable[Sample], *, suite_name: str, suite_version: int) -> Measured:
     """What is known before any model is asked: the suite's prompts and settings, and the samples.
 
     Args:
@@ -102,9 +100,7 @@ def _content(sample: Sample, columns: Sequence[str]) -> str:
     return fingerprint([sample.input, list(sample.references), list(sample.contexts), turns, shown])[:DIGITS]
 
 
-def _scored(
-    split: SplitRecord, name: str, rows: Sequence[ScoreRow], judges: Mapping[str, JudgeRecord]
-) -> SplitRecord:
+def _scored(split: SplitRecord, name: str, rows: Sequence[ScoreRow], judges: Mapping[str, JudgeRecord]) -> SplitRecord:
     here = [row for row in rows if row[1] == name]
     scores: dict[str, list[float | None]] = {}
     evidence: dict[str, dict[str, list[Any]]] = {}

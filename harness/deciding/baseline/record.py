@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from harness.records import Aggregate, Direction, Metric, Outcome, fingerprint
 
-FORMAT = 1
+FORMAT: Final = 1
 
 
 class _Part(BaseModel):
@@ -143,7 +143,9 @@ class Baseline(Measured):
         links: list[str | None] = [*(one.sha for one in self.blessings[1:]), None]
         for number, (one, previous) in enumerate(zip(self.blessings, links, strict=True)):
             if one.sha != one.computed_sha(self.name):
-                found.append(f"blessings[{number}] (of {one.run}:{one.candidate}, by {one.by}) is not as it was written")
+                found.append(
+                    f"blessings[{number}] (of {one.run}:{one.candidate}, by {one.by}) is not as it was written"
+                )
             if one.previous != previous:
                 found.append(f"blessings[{number}].previous does not name the blessing before it")
         return found
