@@ -156,7 +156,7 @@ def test_edited_rules_and_more_candidates_are_no_drift(folder):
     """Neither changes what is compared."""
     bless()
     store_run(folder / ".muster", "r2", {"base": 60, "good": 90, "third": 95})
-    (folder / "suite.yaml").write_text(SUITE.replace("BASELINE", "production").replace("0.1", "0.09"))
+    (folder / "suite.yaml").write_text(SUITE.replace("BASELINE", "production").replace("0.1", "0.12"))
     assert typed(gate, "suite.yaml", "--candidate", "good").exit_code == 0
 
 
