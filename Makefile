@@ -17,7 +17,7 @@ demo: .venv/run.stamp  ## train, answer, judge, store, gate and report the clini
 	esac
 
 test: check  ## everything CI runs: lint, types, layer contracts and all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 check: lint types layers
 

@@ -1,0 +1,23 @@
+"""The order in which workers take up files of tests."""
+
+LONG = (
+    "end_to_end/test_main_job.py",
+    "suites/test_examples.py",
+    "test_readme.py",
+    "end_to_end/",
+    "harness/training/",
+    "harness/models/",
+    "harness/running/",
+    "reports/",
+)
+"""Files that take minutes, the longest first: begun last, they would keep one worker busy while the others are done."""
+
+
+def pytest_collection_modifyitems(items):
+    """Files of LONG come first, all others after them in their own order."""
+
+    def place(item):
+        name = item.path.as_posix().rpartition("/tests/")[2]
+        return next((i for i, start in enumerate(LONG) if name.startswith(start)), len(LONG))
+
+    items.sort(key=place)
