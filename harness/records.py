@@ -397,6 +397,10 @@ class Finding:
     n_unscored: int
     n_needed: int | None
     message: str
+    slice: str | None = None
+    """Which samples of the split, such as `specialty=cardio`; None for all of them."""
+    unit: str | None = None
+    """Of `estimate`, bounds and threshold: `s` for seconds; None where they are scores, shares or money."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

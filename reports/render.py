@@ -24,12 +24,14 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.deciding.counts import LEFT_OUT
 from harness.deciding.gate import run_exit_status, worst_outcome
 from harness.deciding.preferences import Preferences
+from harness.deciding.surfaces import folded
 from harness.deciding.surfaces.preferences import bias_sentence, elo_text
 from harness.deciding.wording import figure_name, figure_text, number, trust_text
 from harness.errors import UserError
-from harness.records import Calibration, Figure, Training, Verdict
+from harness.records import Calibration, Figure, Finding, Training, Verdict
 from harness.store import Store
 from reports import charts
 from reports.queries import CONFIDENCE, SLICE_VALUES, leaning, load_report
@@ -207,6 +209,12 @@ def page_environment() -> Environment:
         bias_sentence=bias_sentence,
         slice_domain=slice_domain,
         finding_domain=finding_domain,
+        folded=folded,
+        LEFT_OUT=LEFT_OUT,
+        rules_of=rules_of,
+        findings_of=findings_of,
+        is_count=is_count,
+        worst_outcome=worst_outcome,
         histogram_label=histogram_label,
         about=about,
         loss_domain=loss_domain,
@@ -381,6 +389,22 @@ def slice_domain(table: SliceTable) -> charts.Point:
         for value in (cell.estimate.mean, cell.estimate.low, cell.estimate.high)
         if value is not None
     )
+
+
+def rules_of(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
+    """The rules that verdicts are about, each once, with its split: a rule on many slices is one."""
+    return list(dict.fromkeys((finding.rule, finding.split) for verdict in verdicts for finding in verdict.findings))
+
+
+def findings_of(verdict: Verdict, rule: tuple[str, str]) -> list[Finding]:
+    """What became of a rule: one finding, or one a slice; what it leaves out is not counted."""
+    here = [finding for finding in verdict.findings if (finding.rule, finding.split) == rule]
+    return [finding for finding in here if finding.slice != LEFT_OUT] or here
+
+
+def is_count(finding: Finding) -> bool:
+    """Whether the finding is a plain count, which has no interval for it has no chance in it."""
+    return finding.rule.startswith("coverage ") or " coverage " in finding.rule or " must_pass " in finding.rule
 
 
 def finding_domain(*values: float | None) -> charts.Point:

@@ -120,7 +120,6 @@ def show_overlaps(plan: Plan, console: Console) -> None:
 
 def show_power(plan: Plan, home: Path, console: Console) -> None:
     """What each rule of the gate can detect with these samples, by the spread of the suite's last run where there is one."""
-    from harness.cli.gate import default_split
     from harness.deciding.power import power_plan
 
     gate = plan.loaded.suite.gate
@@ -138,7 +137,7 @@ def show_power(plan: Plan, home: Path, console: Console) -> None:
         clusters=clusters,
         binary=binary,
         aggregated=aggregated,
-        default_split=default_split(plan.loaded.suite),
+        default_split=plan.loaded.suite.default_split(),
         spreads=last_spreads(plan, home),
     ):
         console.print(f"  {line.message}", highlight=False, style=None if line.enough else "yellow")
@@ -146,7 +145,6 @@ def show_power(plan: Plan, home: Path, console: Console) -> None:
 
 def last_spreads(plan: Plan, home: Path) -> dict[str, Spread]:
     """Spreads of each metric in the newest complete run of this suite; empty where the home holds none."""
-    from harness.cli.gate import default_split
     from harness.deciding.power import spreads_of
     from harness.deciding.scores import Scores
     from harness.store import Home, Store
@@ -157,7 +155,7 @@ def last_spreads(plan: Plan, home: Path) -> dict[str, Spread]:
     with Store.open(Home(home), read_only=True) as store:
         run = next((r for r in store.runs() if r.suite == suite.suite and r.status == "complete"), None)
         scores = Scores.from_rows(store.scores(run.id)) if run is not None else None
-    split = default_split(suite)
+    split = suite.default_split()
     if run is None or scores is None or split is None or split not in scores.splits:
         return {}
     baseline = suite.gate.baseline if suite.gate.baseline in run.candidates else None

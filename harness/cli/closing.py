@@ -38,10 +38,11 @@ def close_run(
     Raises:
         UserError: At the end of it all, if the baseline is none, or cannot be compared with.
     """
-    from harness.cli.gate import default_split, show_blessed, write_surfaces
+    from harness.cli.gate import show_blessed, write_surfaces
     from harness.cli.usage import show_usage
     from harness.deciding.baseline import Against, scores_against
     from harness.deciding.comparison import leaderboard
+    from harness.deciding.efforts import with_efforts
     from harness.deciding.gate import decide_all, run_exit_status
     from harness.deciding.preferences import run_preferences
     from harness.deciding.scores import Scores
@@ -60,9 +61,10 @@ def close_run(
         if gate and rules is not None:
             try:
                 against = scores_against(store, run, plan.loaded, baseline=baseline, candidates=candidates)
+                scores = with_efforts(against.scores, store, run, rules)
                 verdicts = decide_all(
-                    rules, run=run, scores=against.scores, baseline=against.name, inconclusive=inconclusive,
-                    default_split=default_split(plan.loaded.suite),
+                    rules, run=run, scores=scores, baseline=against.name, inconclusive=inconclusive,
+                    default_split=plan.loaded.suite.default_split(),
                 )  # fmt: skip
             except (NothingEvaluatedError, UserError) as error:
                 refused = error

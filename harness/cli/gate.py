@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.deciding.baseline import Against
+    from harness.deciding.scores import Scores
     from harness.records import Verdict
-    from harness.suite import Suite
+    from harness.suite import LoadedSuite
 
 
 class Inconclusive(StrEnum):
@@ -60,6 +61,7 @@ def gate(
 
     from harness.deciding.baseline import scores_against
     from harness.deciding.comparison import leaderboard
+    from harness.deciding.efforts import with_efforts
     from harness.deciding.gate import decide_all, worst_exit_status
     from harness.deciding.sides import latest_run
     from harness.deciding.surfaces import leaderboard_tables, to_terminal, trust_note
@@ -79,16 +81,18 @@ def gate(
     with Store.open(Home(home), read_only=True) as store:
         found = latest_run(store, loaded.suite.suite, run)
         against = scores_against(store, found, loaded, baseline=baseline, candidates=candidate or ())
+        refuse_absent(loaded, against.scores)
+        scores = with_efforts(against.scores, store, found, rules, candidates=candidate)
         calibrations = by_metric(found.judges, store.calibrations())
     if found.suite_sha != loaded.sha:
         console.print(f"note: the suite has changed since run {found.id}; these are its present rules", style="yellow")
     verdicts = decide_all(
         rules,
         run=found,
-        scores=against.scores,
+        scores=scores,
         candidates=candidate,
         baseline=against.name,
-        default_split=default_split(loaded.suite),
+        default_split=loaded.suite.default_split(),
         inconclusive=inconclusive.value,
     )
     console.print(leaderboard_tables(leaderboard(against.scores, found.metrics), found.metrics))
@@ -99,10 +103,19 @@ def gate(
     raise typer.Exit(worst_exit_status(verdicts))
 
 
-def default_split(suite: Suite) -> str | None:
-    """The split of rules that name none: the only evaluation split, or `test`."""
-    splits = suite.evaluation_splits()
-    return splits[0] if len(splits) == 1 else "test" if "test" in splits else None
+def refuse_absent(loaded: LoadedSuite, scores: Scores) -> None:
+    """What a rule names is in the run: samples that must pass, and values of slicing columns.
+
+    Raises:
+        SuiteError: With every mistake, at its line.
+    """
+    from harness.errors import SuiteError
+    from harness.suite.rows import find_absent
+
+    ids = {split: here.ids for split, here in scores.splits.items()}
+    slices = {split: here.slices for split, here in scores.splits.items()}
+    if problems := list(find_absent(loaded, ids, slices)):
+        raise SuiteError(problems)
 
 
 def to_stdout(*surfaces: Path | None) -> bool:

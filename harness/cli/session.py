@@ -50,9 +50,27 @@ def read_plan(
     if candidates and baseline in loaded.suite.candidates:
         candidates = [*candidates, baseline]
     plan = make_plan(loaded, load_dataset(loaded, limit=limit), candidates=candidates, splits=splits)
+    if limit is None:
+        refuse_absent_rows(plan)
     if any(planned.spec.evaluate_every is not None for planned in plan.trainings):
         plan, _, _ = with_means(plan, home, trust_code=trust_code)
     return plan
+
+
+def refuse_absent_rows(plan: Plan) -> None:
+    """What the gate's rules name is among the rows: samples that must pass, values of slicing columns. Raises SuiteError."""
+    from harness.errors import SuiteError
+    from harness.suite.rows import find_absent
+
+    splits = {name: plan.dataset.splits[name] for name in plan.splits}
+    ids = {name: [sample.id for sample in samples] for name, samples in splits.items()}
+    slices = {
+        name: {column: [sample.slices.get(column) for sample in samples] for column in samples[0].slices}
+        for name, samples in splits.items()
+        if samples
+    }
+    if problems := list(find_absent(plan.loaded, ids, slices)):
+        raise SuiteError(problems)
 
 
 def with_means(plan: Plan, home: Path, *, trust_code: bool) -> tuple[Plan, ModelRoom, JudgeBuilder]:

@@ -47,6 +47,12 @@ class Question:
     """None where the rule looks at the candidate alone."""
     clusters: NDArray[np.int64] | None
     confidence: float
+    slice: str = ""
+    """Which samples of the split, such as `specialty=cardio`; empty for all of them."""
+    quantile: float | None = None
+    """For a limit on latency: the share of the answers that must keep it. Then the estimate is that quantile."""
+    unit: str = ""
+    """Of the numbers: `s` for seconds."""
 
     @property
     def is_paired(self) -> bool:
@@ -133,12 +139,14 @@ class Question:
     def extreme(self, *, best: bool) -> stats.Interval:
         """The interval had every unscored sample the best, or the worst, score for the candidate.
 
-        For a metric that is no mean, what one sample can do is not known: then the end of what the figure could be at all,
-        without an interval.
+        For a metric that is no mean, what one sample can do is not known, and on a scale without end there is no worst: then
+        the end of what the figure could be at all, without an interval.
         """
         good, bad = (self.metric.high, self.metric.low) if self.up > 0 else (self.metric.low, self.metric.high)
         own, other = (good, bad) if best else (bad, good)
-        if self.metric.aggregate != "mean":
+        if self.metric.aggregate != "mean" or (
+            self.quantile is None and not np.isfinite([own, other][: 1 + self.is_paired]).all()
+        ):
             end = self.outward(self._range[1] if best else self._range[0])
             return replace(self.interval, estimate=end, low=None, high=None)
         every = np.ones(len(self.used), dtype=bool)
@@ -180,6 +188,8 @@ class Question:
         interval = self.interval
         if interval.low is None and not self.is_too_small:
             return None
+        if self.quantile is not None and interval.low is not None:
+            return self._enough_for_quantile(self.quantile, rules)
         if interval.low is None:
             groups = interval.clusters
             clusters = 0 if groups is None else -(-stats.MIN_CLUSTERS * self.n // groups)
@@ -191,6 +201,15 @@ class Question:
         if self.estimate < self.fail_limit:
             ways.append(self._enough(self.fail_limit - self.estimate, self._range[1] - self.estimate, strict))
         found = min((n for n in ways if n is not None), default=None)
+        return None if found is None or found > MOST else max(found, self.n + 1)
+
+    def _enough_for_quantile(self, quantile: float, rules: int) -> int | None:
+        """For a limit on a quantile: samples that tell the share of the answers beyond the limit from 1 - quantile."""
+        share, spread = float(np.mean(self.ours.values[self.used] > self.amount)), self.interval.spread
+        strict = self.confidence if share < 1 - quantile else 1 - (1 - self.confidence) / rules
+        found = stats.samples_needed(abs(share - (1 - quantile)), spread, strict)
+        if share == 0:
+            found = stats.samples_without_events(1 - quantile, self.confidence)
         return None if found is None or found > MOST else max(found, self.n + 1)
 
     def _enough(self, distance: float, room: float, confidence: float) -> int | None:
@@ -218,6 +237,9 @@ class Question:
         self, ours: Column, theirs: Column | None, used: NDArray[np.bool_], confidence: float
     ) -> stats.Interval:
         level = stats.two_sided(confidence)
+        if self.quantile is not None:
+            codes = None if self.clusters is None else self.clusters[used]
+            return stats.quantile_interval(ours.values[used], self.quantile, level, clusters=codes)
         return interval_of(self.metric, ours, theirs, used, level, clusters=self.clusters, exact=True)
 
     def _oriented(self, interval: stats.Interval) -> tuple[float, float] | None:
@@ -244,6 +266,9 @@ def build_question(
     candidate: str,
     baseline: str | None,
     confidence: float,
+    slice: str = "",
+    quantile: float | None = None,
+    unit: str = "",
 ) -> Question:
     """Looks up what a rule needs; `baseline` is None where the rule looks at the candidate alone."""
     ours = checked_column(here, metric, candidate)
@@ -260,4 +285,7 @@ def build_question(
         theirs=theirs,
         clusters=here.clusters,
         confidence=confidence,
+        slice=slice,
+        quantile=quantile,
+        unit=unit,
     )

@@ -8,12 +8,18 @@ error rate, and not being able to tell is an outcome of its own:
     at_most x     U <= x                     L > x                                   inconclusive
     better_by x   L > x                      U < x                                   inconclusive
     no_worse_by x L > -x                     U < 0 and L <= -x                       inconclusive
+    latency x     U <= x                     L > x                                   inconclusive
+    cost x        U <= x                     L > x                                   inconclusive
     coverage x    scored / all >= x          scored / all < x                        (a plain count)
+    must_pass     no sample of the list      a sample of the list fails              (a plain count)
 
-L and U are bounds at the gate's confidence: of the mean, or of the paired difference, oriented so that up is better.
+L and U are bounds at the gate's confidence: of the mean, of the paired difference, oriented so that up is better, or of a
+quantile of the answers' seconds.
+A rule with `each` is as many rules as its column has values, one a slice: it passes when all of them do.
 A gate passes when all its rules pass, which needs no correction (each rule could block: an intersection-union test).
-It fails when any rule fails, and for that the chance of a false alarm is shared among the rules by Holm's step-down,
-so a candidate that is fine on every rule fails with a chance of at most 1 - confidence, however many rules there are.
+It fails when any rule fails, and for that the chance of a false alarm is shared among the rules, slices counted one by one,
+by Holm's step-down, so a candidate that is fine on every rule fails with a chance of at most 1 - confidence, however many
+rules and slices there are. Plain counts have no chance of a false alarm and share none.
 Several candidates are several gates: nothing is shared among them.
 
 A pass is refused where more than 1 % of the samples are unscored (or they are unevenly spread between candidate and
@@ -25,21 +31,24 @@ incomplete. A rule without a single score is `incomplete`. A rule whose scores a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal, cast
 
 from harness import stats
+from harness.deciding.counts import coverage, left_out, must_pass
+from harness.deciding.efforts import METRICS, effort_of
 from harness.deciding.evidence import Condition, Question, build_question
-from harness.deciding.scores import Scores, SplitScores
-from harness.deciding.wording import coverage_sentence, modes_sentence, sentence
+from harness.deciding.rules import QUANTILE, LeftOut, Part, metric_of, parts_of, rule_text, split_of
+from harness.deciding.scores import Scores
+from harness.deciding.wording import modes_sentence, sentence
 from harness.errors import IncompleteError, NothingEvaluatedError, UserError
 from harness.records import Finding, Metric, Outcome, Run, Verdict
-from harness.suite.grammar import Gate, Rule
+from harness.suite.grammar import OF_ANSWERS, Gate
 
 EXIT_STATUS: dict[Outcome, int] = {"pass": 0, "fail": 1, "inconclusive": 3, "incomplete": 4}
 SEVERITY: tuple[Outcome, ...] = ("fail", "incomplete", "inconclusive", "pass")
 """Worst first: of several findings, or several verdicts, the worst counts."""
-CONDITIONS: tuple[Condition, ...] = ("at_least", "at_most", "better_by", "no_worse_by")
 
 
 def decide_all(
@@ -104,32 +113,39 @@ def decide(
     """The verdict on one candidate; arguments and errors as in `decide_all`."""
     against = baseline or gate.baseline
     metrics = {metric.name: metric for metric in run.metrics}
-    questions: dict[int, Question] = {}
-    for number, rule in enumerate(gate.rules):
-        if rule.coverage is None:
-            split, here = _split_of(rule, scores, default_split)
-            questions[number] = _question(rule, gate, metrics, split, here, candidate, against, scores)
+    complete = run.status == "complete"
+    parts: list[Part | LeftOut] = []
+    for rule in gate.rules:
+        split, here = split_of(rule, scores, default_split)
+        parts += parts_of(rule, split, here)
+    questions = {
+        number: _question(part, gate, metrics, candidate, against)
+        for number, part in enumerate(parts)
+        if isinstance(part, Part) and part.rule.coverage is None and part.rule.must_pass is None
+    }
     mixed = {
         number: modes
         for number, question in questions.items()
         if (modes := scores.mixed_modes(question.metric.name, (candidate, question.baseline)))
     }
     asked = {number: question for number, question in questions.items() if number not in mixed}
-    alpha = 1 - gate.confidence
-    failed = dict(zip(asked, stats.holm([q.fails_at for q in asked.values()], alpha), strict=True))
-    complete = run.status == "complete"
+    failed = dict(zip(asked, stats.holm([q.fails_at for q in asked.values()], 1 - gate.confidence), strict=True))
     findings = []
-    for number, rule in enumerate(gate.rules):
-        if number in mixed:
+    for number, part in enumerate(parts):
+        if isinstance(part, LeftOut):
+            findings.append(left_out(part))
+        elif number in mixed:
             findings.append(_refusal(questions[number], mixed[number]))
         elif number in asked:
             findings.append(_finding(asked[number], failed=failed[number], rules=len(asked), complete=complete))
+        elif part.rule.must_pass is not None:
+            metric = metric_of(part.rule, metrics, part.split, part.scores)
+            findings.append(must_pass(part, metric, candidate, scores, complete=complete))
         else:
-            split, here = _split_of(rule, scores, default_split)
-            findings.append(_coverage(rule, gate, metrics, split, here, candidate, complete=complete))
+            names = _covered(part, gate, metrics)
+            findings.append(coverage(part, names, candidate, complete=complete))
     if not complete and all(finding.outcome != "incomplete" for finding in findings):
-        compares = any(rule.better_by is not None or rule.no_worse_by is not None for rule in gate.rules)
-        findings += _gap(scores, candidate, against if compares else None)
+        findings += _gap(scores, candidate, against if any(rule.is_paired for rule in gate.rules) else None)
     outcome = worst_outcome([finding.outcome for finding in findings])
     return Verdict(
         outcome=outcome,
@@ -184,71 +200,39 @@ def run_exit_status(run: Run, verdicts: Sequence[Verdict]) -> int:
     return IncompleteError.exit_status if run.status != "complete" and status != EXIT_STATUS["fail"] else status
 
 
-def rule_text(rule: Rule) -> str:
-    """The rule as a person wrote it, such as `correctness better_by 0.05`."""
-    name = "coverage" if rule.coverage is not None else _condition(rule)[0]
-    amount = rule.coverage if rule.coverage is not None else _condition(rule)[1]
-    return f"{rule.metric} {name} {amount:g}" if rule.metric else f"{name} {amount:g}"
+def _covered(part: Part, gate: Gate, metrics: Mapping[str, Metric]) -> list[str]:
+    """The metrics that a coverage rule counts: its own, else those that the gate's other rules are about."""
+    if part.rule.metric is not None:
+        return [metric_of(part.rule, metrics, part.split, part.scores).name]
+    gated = {rule.metric for rule in gate.rules if rule.coverage is None}
+    return [name for name in part.scores.metrics if name in gated] or list(part.scores.metrics)
 
 
-def _condition(rule: Rule) -> tuple[Condition, float]:
-    return next((name, getattr(rule, name)) for name in CONDITIONS if getattr(rule, name) is not None)
-
-
-def _split_of(rule: Rule, scores: Scores, default: str | None) -> tuple[str, SplitScores]:
-    known = ", ".join(scores.splits) or "none"
-    split = rule.split or default
-    if split is None and len(scores.splits) == 1:
-        split = next(iter(scores.splits))
-    if split is None and "test" in scores.splits:
-        split = "test"
-    if split is None:
-        raise UserError(f"gate rule '{rule_text(rule)}' must name its split (evaluated: {known}). Add 'split: NAME'.")
-    if split not in scores.splits:
+def _question(part: Part, gate: Gate, metrics: Mapping[str, Metric], candidate: str, baseline: str | None) -> Question:
+    rule, here = part.rule, part.scores
+    effort = effort_of(rule, metrics)
+    metric = METRICS[effort] if effort is not None else metric_of(rule, metrics, part.split, here)
+    columns = here.efforts if effort is not None else here.columns
+    if rule.is_paired and not any(name == baseline for name, _ in columns):
+        known = ", ".join(dict.fromkeys(name for name, _ in columns)) or "none"
+        what = effort or "scores"
         raise UserError(
-            f"the split of gate rule '{rule_text(rule)}' must be one that was evaluated (got {split!r}; there is "
-            f"{known}). Run it first."
+            f"'baseline' must be a candidate with {what} (got {baseline!r}; there is {known}). Run it first."
         )
-    return split, scores.splits[split]
-
-
-def _metric(rule: Rule, name: str, metrics: dict[str, Metric], split: str, here: SplitScores) -> Metric:
-    if name in metrics and name in here.metrics:
-        return metrics[name]
-    known = ", ".join(here.metrics) or "none"
-    raise UserError(
-        f"the metric of gate rule '{rule_text(rule)}' must be one judged on {split!r} (got {name!r}; there is "
-        f"{known}). Run the suite again to judge it."
-    )
-
-
-def _question(
-    rule: Rule,
-    gate: Gate,
-    metrics: dict[str, Metric],
-    split: str,
-    here: SplitScores,
-    candidate: str,
-    baseline: str | None,
-    scores: Scores,
-) -> Question:
-    condition, amount = _condition(rule)
-    is_paired = condition in ("better_by", "no_worse_by")
-    if is_paired and baseline not in scores.candidates:
-        known = ", ".join(scores.candidates)
-        raise UserError(
-            f"'baseline' must be a candidate with scores (got {baseline!r}; there is {known}). Run it first."
-        )
+    condition = cast("Condition", "at_most" if rule.condition in OF_ANSWERS else rule.condition)
     return build_question(
         here,
         rule=rule_text(rule),
         condition=condition,
-        amount=amount,
-        metric=_metric(rule, rule.metric or "", metrics, split, here),
-        split=split,
+        amount=getattr(rule, rule.condition),
+        metric=metric,
+        split=part.split,
         candidate=candidate,
-        baseline=baseline if is_paired else None,
+        baseline=baseline if rule.is_paired else None,
         confidence=gate.confidence,
+        slice=part.slice,
+        quantile=(rule.quantile or QUANTILE) if rule.latency is not None else None,
+        unit="s" if effort == "latency" else "",
     )
 
 
@@ -272,14 +256,21 @@ def _finding(question: Question, *, failed: bool, rules: int, complete: bool) ->
         split=question.split,
         outcome=outcome,
         estimate=interval.estimate if interval else None,
-        low=interval.low if interval else None,
-        high=interval.high if interval else None,
+        low=_end(interval.low) if interval else None,
+        high=_end(interval.high) if interval else None,
         threshold=question.threshold,
         n=question.n,
         n_unscored=question.unscored,
         n_needed=needed,
         message=sentence(question, outcome, needed=needed, rules=rules),
+        slice=question.slice or None,
+        unit=question.unit or None,
     )
+
+
+def _end(bound: float | None) -> float | None:
+    """A bound as a finding holds it: one without end is none."""
+    return bound if bound is not None and math.isfinite(bound) else None
 
 
 def _refusal(question: Question, modes: str) -> Finding:
@@ -296,44 +287,6 @@ def _refusal(question: Question, modes: str) -> Finding:
         n=0,
         n_unscored=question.unscored,
         n_needed=None,
-        message=modes_sentence(question, modes),
+        message=modes_sentence(question.metric.name, question.split, modes),
+        slice=question.slice or None,
     )
-
-
-def _coverage(
-    rule: Rule,
-    gate: Gate,
-    metrics: dict[str, Metric],
-    split: str,
-    here: SplitScores,
-    candidate: str,
-    *,
-    complete: bool,
-) -> Finding:
-    wanted = rule.coverage or 0.0
-    if rule.metric is not None:
-        names = [_metric(rule, rule.metric, metrics, split, here).name]
-    else:
-        gated = {other.metric for other in gate.rules if other.coverage is None}
-        names = [name for name in here.metrics if name in gated] or list(here.metrics)
-    counts = {name: int(here.column(candidate, name).scored.sum()) for name in names}
-    least = min(names, key=counts.__getitem__)
-    total = len(here.ids)
-    outcome: Outcome = "pass" if counts[least] >= wanted * total - 1e-9 else "fail" if complete else "incomplete"
-    return Finding(
-        rule=rule_text(rule),
-        metric=rule.metric,
-        split=split,
-        outcome=outcome,
-        estimate=counts[least] / total,
-        low=None,
-        high=None,
-        threshold=wanted,
-        n=counts[least],
-        n_unscored=total - counts[least],
-        n_needed=None,
-        message=coverage_sentence(
-            metric=least, split=split, candidate=candidate, scored=counts[least], total=total, wanted=wanted,
-            outcome=outcome,
-        ),
-    )  # fmt: skip

@@ -14,7 +14,7 @@ import numpy as np
 from harness import stats
 from harness.deciding.aggregates import interval as interval_of
 from harness.deciding.comparison import checked_column
-from harness.deciding.gate import rule_text
+from harness.deciding.rules import rule_text
 from harness.deciding.scores import Scores
 from harness.deciding.wording import number
 from harness.records import Metric

@@ -53,6 +53,8 @@ class SplitScores:
     """For each slicing column, the sample's value."""
     columns: Mapping[tuple[str, str], Column]
     """By candidate and metric."""
+    efforts: Mapping[tuple[str, str], Column] = field(default_factory=dict)
+    """By candidate and `latency` or `cost`: seconds and money an answer, where somebody asked for them."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -61,9 +63,20 @@ class SplitScores:
 
     def column(self, candidate: str, metric: str) -> Column:
         """The candidate's scores; all unscored where it has none."""
-        found = self.columns.get((candidate, metric))
+        found = self.columns.get((candidate, metric)) or self.efforts.get((candidate, metric))
         n = len(self.ids)
         return found or Column(values=np.zeros(n), scored=np.zeros(n, dtype=bool))
+
+    def within(self, mask: NDArray[np.bool_]) -> SplitScores:
+        """The scores of some samples only; `mask` has shape [samples]."""
+        places = np.flatnonzero(mask)
+        return SplitScores(
+            ids=tuple(self.ids[i] for i in places),
+            clusters=None if self.clusters is None else self.clusters[mask],
+            slices={name: tuple(values[i] for i in places) for name, values in self.slices.items()},
+            columns={key: column.within(mask) for key, column in self.columns.items()},
+            efforts={key: column.within(mask) for key, column in self.efforts.items()},
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness import stats
 from harness.deciding.evidence import Question
+from harness.deciding.rules import LeftOut
 from harness.records import Calibration, Figure, Outcome
+from harness.suite.grammar import Rule
 
 
 def number(value: float) -> str:
@@ -29,21 +32,86 @@ def sentence(question: Question, outcome: Outcome, *, needed: int | None, rules:
 
 
 def coverage_sentence(
-    *, metric: str, split: str, candidate: str, scored: int, total: int, wanted: float, outcome: Outcome
+    *, metric: str, split: str, slice: str, candidate: str, scored: int, total: int, wanted: float, outcome: Outcome
 ) -> str:
     """For the coverage rule: a plain count of the least covered metric."""
+    on = _place(split, slice)
+    if not total:
+        return f"{candidate} on {on}: there is no such sample in this run, so nothing can be decided."
     share = 100 * scored / total if total else 0.0
     end = {
         "pass": f"at least the {100 * wanted:g} % asked for",
         "incomplete": f"below the {100 * wanted:g} % asked for, but the run is incomplete; run it again",
     }.get(outcome, f"below the {100 * wanted:g} % asked for")
-    return f"{candidate} on {split} has a score of {metric} for {scored} of {total} answers ({share:.1f} %): {end}."
+    return f"{candidate} on {on} has a score of {metric} for {scored} of {total} answers ({share:.1f} %): {end}."
 
 
-def modes_sentence(question: Question, modes: str) -> str:
+def must_pass_sentence(
+    rule: Rule,
+    *,
+    metric: str,
+    split: str,
+    candidate: str,
+    bad: Mapping[str, float],
+    unscored: Sequence[str],
+    absent: Sequence[str],
+) -> str:
+    """For samples that must pass: which do not, and which are not known to.
+
+    Args:
+        rule: The rule, with its list.
+        metric: Whose scores count.
+        split: Where the samples are.
+        candidate: Whose answers they are.
+        bad: The listed samples with a score beyond the limit, and that score.
+        unscored: Those without a score.
+        absent: Those that the run did not evaluate.
+    """
+    count = len(rule.must_pass or ())
+    limit = f"at least {rule.at_least:g}" if rule.at_least is not None else f"at most {rule.at_most:g}"
+    samples = f"{count} samples of {split} that must have a {metric} of {limit}"
+    gaps = [
+        f"{len(ids)} {what} ({_listed(ids)})"
+        for ids, what in ((unscored, "without a score"), (absent, "not evaluated in this run"))
+        if ids
+    ]
+    rest = f"; {' and '.join(gaps)}" if gaps else ""
+    if bad:
+        shown = _listed([f"{one} with {number(score)}" for one, score in bad.items()])
+        return f"{candidate} fails {len(bad)} of the {samples}: {shown}{rest}."
+    if gaps:
+        return f"{candidate} is not known to pass all of the {samples}{rest}; {'run them' if absent else 'score them'}."
+    return f"{candidate} passes all {samples}."
+
+
+def left_out_sentence(part: LeftOut) -> str:
+    """For slices that a rule with `each` does not decide about."""
+    small = [f"{name} ({size})" for name, size in part.slices.items()]
+    parts = []
+    if small:
+        parts.append(f"{len(small)} slices with fewer than {part.rule.min_n} samples ({_listed(small)})")
+    if part.missing:
+        parts.append(f"{part.missing} samples without a value")
+    if not parts:
+        parts.append("all samples, for none has a value")
+    if not part.kept:
+        return f"{part.rule.each} on {part.split}: nothing is decided about: {' and '.join(parts)}."
+    return f"{part.rule.each} on {part.split}: left out by the rule's own words are {' and '.join(parts)}."
+
+
+def _listed(names: Sequence[str], shown: int = 5) -> str:
+    rest = f" and {len(names) - shown:,} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + rest
+
+
+def _place(split: str, slice: str) -> str:
+    return f"{split} where {slice}" if slice else split
+
+
+def modes_sentence(metric: str, split: str, modes: str) -> str:
     """For a rule whose scores were made in different modes."""
     return (
-        f"{question.metric.name} on {question.split} was scored in different modes, which cannot be compared ({modes}): "
+        f"{metric} on {split} was scored in different modes, which cannot be compared ({modes}): "
         "set the judge's 'mode' to one that all can have, such as sampled, and run again."
     )
 
@@ -54,13 +122,28 @@ def _measured(question: Question) -> str:
     if interval.clusters is not None:
         values += f" in {interval.clusters} clusters"
     if interval.low is not None and interval.high is not None:
-        values = (
-            f"{number(interval.low)} to {number(interval.high)} at {100 * question.confidence:g} % a side, {values}"
-        )
-    whose = f"{question.candidate}'s {question.metric.name} on {question.split}"
+        values = f"{_span(interval.low, interval.high, question)} at {100 * question.confidence:g} % a side, {values}"
+    what = question.metric.name
+    if question.quantile is not None:
+        what = f"{100 * question.quantile:g} % quantile of the {what}"
+    whose = f"{question.candidate}'s {what} on {_place(question.split, question.slice)}"
     if not question.is_paired:
-        return f"{whose} is {number(interval.estimate)} ({values})"
-    return f"{whose} differs from {question.baseline}'s by {signed(interval.estimate)} ({values})"
+        return f"{whose} is {number(interval.estimate)}{_unit(question)} ({values})"
+    return f"{whose} differs from {question.baseline}'s by {signed(interval.estimate)}{_unit(question)} ({values})"
+
+
+def _unit(question: Question) -> str:
+    return f" {question.unit}" if question.unit else ""
+
+
+def _span(low: float, high: float, question: Question) -> str:
+    """From one number to another, either of which may be without end."""
+    show = signed if question.is_paired else number
+    if math.isfinite(low) and math.isfinite(high):
+        return f"{number(low)} to {number(high)}{_unit(question)}"
+    if math.isfinite(low):
+        return f"{show(low)}{_unit(question)} or more"
+    return f"{show(high)}{_unit(question)} or less" if math.isfinite(high) else "no bounds"
 
 
 def _unscored(question: Question) -> str:
@@ -68,15 +151,15 @@ def _unscored(question: Question) -> str:
         return ""
     low, high = sorted(question.extreme(best=best).estimate for best in (False, True))
     show = signed if question.is_paired else number
-    return f", with {question.unscored} unscored that could make it anything from {show(low)} to {show(high)}"
+    return f", with {question.unscored} unscored that could make it anything from {show(low)} to {show(high)}{_unit(question)}"
 
 
 def _nothing(question: Question) -> str:
     owner = f"{question.candidate} and {question.baseline}" if question.is_paired else question.candidate
     what = "no sample with a score of both" if question.is_paired else "no scored answer"
     return (
-        f"{owner} on {question.split}: {question.metric.name} has {what} ({question.unscored} unscored), so nothing "
-        f"can be decided."
+        f"{owner} on {_place(question.split, question.slice)}: {question.metric.name} has {what} ({question.unscored} "
+        f"unscored), so nothing can be decided."
     )
 
 
@@ -112,25 +195,29 @@ def _passed(question: Question) -> str:
 def _failed(question: Question) -> str:
     match question.condition:
         case "at_least":
-            return f"it is below {question.amount:g}"
+            return f"it is below {_amount(question)}"
         case "at_most":
-            return f"it is above {question.amount:g}"
+            return f"it is above {_amount(question)}"
         case "better_by":
-            return f"it is not better by more than {question.amount:g}" if question.amount else "it is worse"
+            return f"it is not better by more than {_amount(question)}" if question.amount else "it is worse"
         case "no_worse_by":
-            return f"it is worse, and not shown to be so by less than {question.amount:g}"
+            return f"it is worse, and not shown to be so by less than {_amount(question)}"
+
+
+def _amount(question: Question) -> str:
+    return f"{question.amount:g}{_unit(question)}"
 
 
 def _claim(question: Question) -> str:
     match question.condition:
         case "at_least":
-            return f"is at least {question.amount:g}"
+            return f"is at least {_amount(question)}"
         case "at_most":
-            return f"is at most {question.amount:g}"
+            return f"is at most {_amount(question)}"
         case "better_by":
-            return f"is better by more than {question.amount:g}" if question.amount else "is better"
+            return f"is better by more than {_amount(question)}" if question.amount else "is better"
         case "no_worse_by":
-            return f"is not worse by {question.amount:g}"
+            return f"is not worse by {_amount(question)}"
 
 
 # --------------------------------------------------------------------------------------------------------- calibration

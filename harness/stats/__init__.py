@@ -28,6 +28,7 @@ from harness.stats.intervals import (
 from harness.stats.multiplicity import holm, rank_sets
 from harness.stats.paired import fisher_exact, paired_difference, tango
 from harness.stats.power import binary_spread, detectable_effect, samples_needed, samples_without_events
+from harness.stats.quantiles import quantile_interval
 
 __all__ = [
     "MIN_CLUSTERS",
@@ -49,6 +50,7 @@ __all__ = [
     "left_out",
     "mean",
     "paired_difference",
+    "quantile_interval",
     "rank_sets",
     "resampled",
     "samples_needed",

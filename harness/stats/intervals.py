@@ -134,10 +134,10 @@ def few_events(values: Floats, confidence: float, *, low: float, high: float) ->
 
     With a the common value, E[x] <= a + (high - a) P(x > a), and P(x > a) has its Clopper-Pearson bound; likewise
     below. Where no value is off the common one, this is the zero-event bound times the distance to the end of the
-    range.
+    range; where the range has no end, neither has the bound.
     """
     common = float(np.median(values))
-    slack = 1e-12 * (high - low)
+    slack = _slack(values, low, high)
     up = clopper_pearson(int(np.sum(values > common + slack)), len(values), confidence)[1]
     down = clopper_pearson(int(np.sum(values < common - slack)), len(values), confidence)[1]
     return common - (common - low) * down, common + (high - common) * up
@@ -180,7 +180,7 @@ def bounded_mean(
     usual = mean(values, confidence) if clusters is None else clustered_mean(values, clusters, confidence)
     # A cluster is one trial: exact for clusters of one size, and otherwise close, since nearly all values are equal.
     trials = values if clusters is None else _cluster_means(values, clusters)
-    if _is_nearly_constant(trials, slack=1e-12 * (high - low)):
+    if _is_nearly_constant(trials, slack=_slack(trials, low, high)):
         lower, upper = few_events(trials, confidence, low=low, high=high)
         return replace(usual, low=lower, high=upper, method=_clustered("exact bounds", clusters))
     assert usual.low is not None
@@ -240,6 +240,12 @@ def _too_small(values: Floats, clusters: Codes | None) -> Interval | None:
     return Interval(
         estimate=float(np.mean(values)), low=None, high=None, n=n, clusters=groups, method=reason, spread=spread
     )
+
+
+def _slack(values: Floats, low: float, high: float) -> float:
+    """How far apart two values may be and still count as equal: a trifle of the range, or of the values if it has no end."""
+    width = high - low
+    return 1e-12 * (width if np.isfinite(width) else max(1.0, float(np.abs(values).max())))
 
 
 def _cluster_means(values: Floats, clusters: Codes) -> Floats:

@@ -48,6 +48,10 @@ MODES_SQL = """
     SELECT candidate, metric, TRY(evidence ->> 'mode') AS mode, count(*) FROM judgements
     WHERE run_id = ? AND score IS NOT NULL AND evidence LIKE '{%"mode"%' GROUP BY ALL HAVING mode IS NOT NULL ORDER BY ALL
 """
+EFFORTS_SQL = """
+    SELECT candidate, sample_id, seconds, prompt_tokens, completion_tokens FROM answers
+    WHERE run_id = ? AND error_kind IS NULL
+"""
 LEADERBOARD_SQL = "SELECT split, metric, candidate, n, unscored, mean FROM leaderboard WHERE run = ?"
 TABLE_SQL = {
     name: f"SELECT * FROM {name} WHERE run_id = ?" + ("" if name == "runs" else " ORDER BY position")
@@ -211,6 +215,13 @@ class Store:
         found: dict[tuple[str, str], dict[str, int]] = {}
         for candidate, metric, mode, count in self._connection.execute(MODES_SQL, [stored_text(run_id)]).fetchall():
             found.setdefault((candidate, metric), {})[mode] = count
+        return found
+
+    def efforts(self, run_id: str) -> list[tuple[str, str, float | None, int | None, int | None]]:
+        """What a run's answers took: candidate, sample, seconds, prompt and completion tokens; failed ones are left out."""
+        found: list[tuple[str, str, float | None, int | None, int | None]] = self._connection.execute(
+            EFFORTS_SQL, [stored_text(run_id)]
+        ).fetchall()
         return found
 
     def leaderboard(self, run_id: str) -> list[tuple[str, str, str, int, int, float | None]]:

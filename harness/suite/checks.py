@@ -18,6 +18,7 @@ from harness.suite.explain import quoted, suggest, wrong_name
 from harness.suite.grammar import (
     LOSS,
     NAME,
+    OF_ANSWERS,
     AnyJudgeSpec,
     Bar,
     CandidateSpec,
@@ -404,10 +405,45 @@ def _gate(draft: Draft) -> Iterator[Mistake]:
         if rule.metric is not None:
             yield from _metric(draft, path, rule)
         yield from _rule_split(draft, path, rule)
-        first = seen.setdefault((rule.metric, rule.split, rule.condition), index)
+        yield from _rule_slices(draft, path, rule)
+        if rule.condition == "cost" or (rule.metric == "cost" and "cost" not in (draft.judges or {})):
+            yield from _prices(draft, (*path, "cost" if rule.condition == "cost" else "metric"))
+        first = seen.setdefault(_about(rule), index)
         if first != index:
-            message = f"must differ from rules[{first}] (got {rule.condition!r} for the same metric and split twice)"
+            message = f"must differ from rules[{first}] (got {rule.condition!r} for the same metric and samples twice)"
             yield path, message, None
+
+
+def _about(rule: Rule) -> tuple[Any, ...]:
+    """What a rule is about, but for its amount: no two rules of a gate are about the same."""
+    return (rule.metric, rule.split, rule.condition, rule.quantile, repr(rule.where), rule.each, repr(rule.must_pass))
+
+
+def _rule_slices(draft: Draft, path: YamlPath, rule: Rule) -> Iterator[Mistake]:
+    """`where` and `each` name slicing columns of the rows that the rule looks at."""
+    if draft.data is None or draft.splits is None:
+        return
+    split = draft.splits.get(rule.split or "")
+    known = draft.data.fields.slices if split is None or split.fields is None else split.fields.slices
+    asked: list[tuple[YamlPath, str]] = [((*path, "where", column), column) for column in rule.where or {}]
+    asked += [((*path, "each"), rule.each)] if rule.each is not None else []
+    for place, column in asked:
+        if column not in known:
+            there = quoted(known) if known else "there is none yet"
+            message = f"must be a column of 'data.fields.slices': {there} (got {column!r}). Add it there"
+            yield place, message, suggest(column, known)
+
+
+def _prices(draft: Draft, path: YamlPath) -> Iterator[Mistake]:
+    """Every candidate that a rule on costs decides about has a price."""
+    free = [
+        name
+        for name, spec in (draft.candidates or {}).items()
+        if spec is not None and name != draft.baseline and getattr(spec.model, "price", None) is None
+    ]
+    if free:
+        message = f"must be about candidates with a 'price' (got {quoted(free, 'and')} without). Give their model one"
+        yield path, message, None
 
 
 def _baseline(draft: Draft) -> Iterator[Mistake]:
@@ -443,6 +479,9 @@ def _metric(draft: Draft, path: YamlPath, rule: Rule) -> Iterator[Mistake]:
     if judges is None or rule.metric is None:
         return
     if rule.metric not in judges:
+        if rule.metric in OF_ANSWERS:
+            yield from _direction((*path, rule.condition), rule, lower=True)
+            return
         if suggest(rule.metric, [name for name, spec in judges.items() if spec is None]):
             return  # the judge itself is misspelt, which is told there
         message = f"must be a judge of this suite: {quoted(judges)} (got {rule.metric!r})"

@@ -1047,13 +1047,24 @@ JUDGE_KINDS = (
 # ---------------------------------------------------------------------------------------------------------------- gate
 
 
-CONDITIONS = ("at_least", "at_most", "better_by", "no_worse_by", "coverage")
+def cell_texts(value: Cell | list[Cell]) -> list[str]:
+    """What `where` names for a column, as the samples' slices hold it: texts, and a truth value as true or false."""
+    cells = value if isinstance(value, list) else [value]
+    return [str(cell).lower() if isinstance(cell, bool) else str(cell) for cell in cells]
+
+
+CONDITIONS = ("at_least", "at_most", "better_by", "no_worse_by", "coverage", "latency", "cost")
+OF_SCORES = ("at_least", "at_most", "better_by", "no_worse_by")
+"""Conditions on the scores of a `metric`."""
+OF_ANSWERS = ("latency", "cost")
+"""Conditions on the answers themselves, and what a rule's `metric` may name beside judges: seconds and money an answer."""
 
 
 class Rule(Spec):
-    """One condition. `metric` with exactly one of at_least, at_most, better_by, no_worse_by; or `coverage` alone."""
+    """One condition: a `metric` with one of at_least, at_most, better_by, no_worse_by; or `coverage`, `latency` or `cost`."""
 
     metric: str | None = None
+    """A judge of the suite; or `latency` (seconds an answer) or `cost` (of an answer), of which the mean counts."""
     split: str | None = None
     """The evaluation split; left out, the only one (or `test`)."""
     at_least: float | None = None
@@ -1066,18 +1077,46 @@ class Rule(Spec):
     """Not worse than the baseline by this margin (non-inferiority)."""
     coverage: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of answers that must have a score, for every metric of the gate (or for `metric`)."""
+    latency: Rate | None = None
+    """Seconds within which the share `quantile` of the answers must come."""
+    quantile: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Beside `latency`: the share of the answers; left out, 0.95."""
+    cost: Annotated[float, Field(ge=0)] | None = None
+    """What an answer may cost at most on average, in the currency of the candidates' `price`."""
+    where: Annotated[dict[str, Cell | Annotated[list[Cell], Field(min_length=1)]], Field(min_length=1)] | None = None
+    """Only samples whose columns, of `data.fields.slices`, equal these values (or one of a list of values)."""
+    each: Text | None = None
+    """A column of `data.fields.slices`: the rule holds for every value of it by itself."""
+    min_n: Annotated[int, Field(ge=1)] | None = None
+    """Beside `each`: slices with fewer samples are left out, with a word; without it they are inconclusive."""
+    must_pass: Annotated[list[Text], Field(min_length=1)] | Text | None = None
+    """Ids of samples, or a text file with one a line: each of them by itself must have a score within `at_least` or `at_most`."""
 
     @model_validator(mode="after")
     def _one_condition(self) -> Rule:
         _exactly_one(self, *CONDITIONS)
-        if self.metric is None and self.coverage is None:
+        if self.metric is None and self.condition in OF_SCORES:
             raise ValueError(f"must have a 'metric' beside '{self.condition}'")
+        if self.metric is not None and self.condition in OF_ANSWERS:
+            raise ValueError(f"must have no 'metric' beside '{self.condition}' (got {self.metric!r})")
+        for option, beside in (("quantile", "latency"), ("min_n", "each")):
+            if getattr(self, option) is not None and getattr(self, beside) is None:
+                raise ValueError(f"must have {beside!r} beside {option!r}")
+        if self.must_pass is not None and self.condition not in ("at_least", "at_most"):
+            raise ValueError(f"must have 'at_least' or 'at_most' beside 'must_pass' (got {self.condition!r})")
+        if self.must_pass is not None and (self.where is not None or self.each is not None):
+            raise ValueError("must have no 'where' and no 'each' beside 'must_pass', which names its samples")
         return self
 
     @property
     def condition(self) -> str:
         """The one of CONDITIONS that this rule states."""
         return next(name for name in CONDITIONS if getattr(self, name) is not None)
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether the rule compares with the baseline."""
+        return self.better_by is not None or self.no_worse_by is not None
 
 
 class Gate(Spec):
@@ -1091,7 +1130,7 @@ class Gate(Spec):
 
     @model_validator(mode="after")
     def _baseline_where_needed(self) -> Gate:
-        if self.baseline is None and any(r.better_by is not None or r.no_worse_by is not None for r in self.rules):
+        if self.baseline is None and any(rule.is_paired for rule in self.rules):
             raise ValueError("must have a 'baseline': 'better_by' and 'no_worse_by' compare with one")
         return self
 
@@ -1132,6 +1171,11 @@ class Suite(Spec):
     def evaluation_splits(self) -> list[str]:
         """Names of the splits that candidates answer, in the order of the file."""
         return [name for name, split in self.splits.items() if split.use == "evaluation"]
+
+    def default_split(self) -> str | None:
+        """The split of gate rules that name none: the only evaluation split, or `test`."""
+        splits = self.evaluation_splits()
+        return splits[0] if len(splits) == 1 else "test" if "test" in splits else None
 
     def opponents(self, metric: str) -> list[str]:
         """The candidates whose answers a pairwise judge shows beside the others'; none for any other judge.

@@ -23,6 +23,7 @@ from harness.suite.explain import explain, quoted, suggest
 from harness.suite.grammar import JUDGE_KINDS, Suite
 from harness.suite.installed import find_factory
 from harness.suite.merging import read_chain
+from harness.suite.rows import with_listed_ids
 from harness.suite.source import Node, Source, YamlPath, find_node, show, to_plain
 from harness.suite.sweeps import expand_sweeps, sweep_names
 from harness.suite.teachers import name_teachers
@@ -89,6 +90,8 @@ def load_suite(path: str | Path, *, data: Path | None = None) -> LoadedSuite:
     found += checks.find_problems(checks.read_draft(plain, blessed_names(root)), document)
     found += paths.find_problems(document, root, skip=("data", "path") if data is not None else None)
     problems += [problem for problem in found if problem.path not in told]
+    if suite is not None and not problems:
+        suite, problems = with_listed_ids(suite, document, root)
     if problems or suite is None:
         raise SuiteError(_ordered(problems, source))
     return _loaded(suite, document, source, root, data)

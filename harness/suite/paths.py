@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -83,7 +83,8 @@ def iterate_paths(root: Node) -> Iterator[tuple[YamlPath, Node, Role]]:
     """Every value of a suite that may be a path, with its place in the tree."""
     training = [(part, "*", "train", "preferences") for part in ("candidates", "judges")]
     launching = ("candidates", "*", "train", "launcher", "config")
-    for pattern in (("data", "path"), ("splits", "*", "path"), *training, launching):
+    listing = ("gate", "rules", "*", "must_pass")
+    for pattern in (("data", "path"), ("splits", "*", "path"), *training, launching, listing):
         for place, node in _select(root, pattern):
             yield place, node, "file"
     yield from _iterate_models(root, ("candidates", "*", "model"))
@@ -110,14 +111,18 @@ def _iterate_models(root: Node, path: YamlPath) -> Iterator[tuple[YamlPath, Node
 
 
 def _select(node: Node, pattern: YamlPath, path: YamlPath = ()) -> Iterator[tuple[YamlPath, Node]]:
-    """The nodes at a path in which `*` stands for any key."""
+    """The nodes at a path in which `*` stands for any key, or place in a list."""
     if not pattern:
         yield path, node
         return
     first, rest = pattern[0], pattern[1:]
-    keys = list(node.value) if first == "*" and isinstance(node.value, dict) else [first]
+    keys: Sequence[str | int] = (first,)
+    if first == "*":
+        below_all = node.value
+        keys = list(below_all) if isinstance(below_all, dict) else ()
+        keys = range(len(below_all)) if isinstance(below_all, list) else keys
     for key in keys:
-        below = child(node, key) if isinstance(key, str) else None
+        below = child(node, key)
         if below is not None:
             yield from _select(below, rest, (*path, key))
 
@@ -168,6 +173,9 @@ def rebase(node: Node, root: Path) -> Node:
 def _replaced(node: Node, path: YamlPath, leaf: Node) -> Node:
     if not path:
         return leaf
-    assert isinstance(node.value, dict)
-    key = str(path[0])
-    return replace(node, value={**node.value, key: _replaced(node.value[key], path[1:], leaf)})
+    key, value = path[0], node.value
+    if isinstance(value, list):
+        changed = [_replaced(below, path[1:], leaf) if place == key else below for place, below in enumerate(value)]
+        return replace(node, value=changed)
+    assert isinstance(value, dict)
+    return replace(node, value={**value, str(key): _replaced(value[str(key)], path[1:], leaf)})

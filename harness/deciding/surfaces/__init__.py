@@ -11,11 +11,13 @@ from harness.deciding.surfaces.machine import to_dict, to_json, to_junit
 from harness.deciding.surfaces.markdown import to_markdown
 from harness.deciding.surfaces.preferences import duel_sentence, preference_tables
 from harness.deciding.surfaces.terminal import comparison_table, flip_table, leaderboard_tables, to_terminal, trust_note
+from harness.deciding.surfaces.text import folded
 
 __all__ = [
     "comparison_table",
     "duel_sentence",
     "flip_table",
+    "folded",
     "leaderboard_tables",
     "preference_tables",
     "to_dict",

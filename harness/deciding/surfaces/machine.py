@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from harness.deciding.gate import worst_verdict
-from harness.deciding.surfaces.text import headline, is_warning, plain
+from harness.deciding.surfaces.text import headline, is_warning, plain, title
 from harness.records import Finding, Verdict
 
 
@@ -77,7 +77,7 @@ def _suite(verdict: Verdict) -> ElementTree.Element:
         ElementTree.SubElement(properties, "property", {"name": name, "value": plain(value)})
     seen: dict[str, int] = {}
     for finding in verdict.findings:
-        name = plain(f"{finding.rule} on {finding.split}")
+        name = plain(f"{title(finding)} on {finding.split}")
         seen[name] = seen.get(name, 0) + 1
         suite.append(_case(verdict, finding, name if seen[name] == 1 else f"{name} ({seen[name]})"))
     suite.attrib.update(_counts(suite))

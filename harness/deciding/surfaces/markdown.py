@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from harness.deciding.gate import worst_verdict
-from harness.deciding.surfaces.text import bounds_text, estimate_text, headline, plain, subject
+from harness.deciding.surfaces.text import bounds_text, estimate_text, headline, plain, subject, title, with_unit
 from harness.deciding.wording import number
 from harness.records import Verdict
 
@@ -54,8 +54,8 @@ def _section(verdict: Verdict) -> str:
     ]
     for finding in verdict.findings:
         cells = (
-            finding.outcome.upper(), finding.rule, finding.split, estimate_text(finding), bounds_text(finding),
-            number(finding.threshold), str(finding.n), str(finding.n_unscored),
+            finding.outcome.upper(), title(finding), finding.split, estimate_text(finding), bounds_text(finding),
+            with_unit(number(finding.threshold), finding), str(finding.n), str(finding.n_unscored),
         )  # fmt: skip
         lines.append(f"| {' | '.join(escaped(cell) for cell in cells)} |")
     lines.append("")

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from harness.deciding.comparison import Flip, LeaderboardRow, sign
 from harness.deciding.gate import worst_verdict
-from harness.deciding.surfaces.text import bounds_text, estimate_text, headline, plain, subject
+from harness.deciding.surfaces.text import bounds_text, estimate_text, folded, headline, plain, subject, title
 from harness.deciding.wording import number, signed, trust_text
 from harness.records import Calibration, Comparison, Estimate, Finding, Metric, Outcome, Verdict
 
@@ -148,14 +148,16 @@ def _findings(verdict: Verdict) -> RenderableType:
     for name in ("estimate", "bounds", "n", "unscored"):
         table.add_column(name, justify="right", overflow="fold")
     several = len({finding.split for finding in verdict.findings}) > 1
-    for finding in verdict.findings:
+    for group in folded(verdict.findings):
+        finding, one = group[0], len(group) == 1
+        name = title(finding) if one else f"{finding.rule}: {len(group)} slices"
         table.add_row(
             Text(finding.outcome.upper(), STYLES[finding.outcome]),
-            Text(plain(f"{finding.rule} on {finding.split}" if several else finding.rule)),
-            estimate_text(finding),
-            bounds_text(finding),
-            str(finding.n),
-            str(finding.n_unscored),
+            Text(plain(f"{name} on {finding.split}" if several else name)),
+            estimate_text(finding) if one else "",
+            bounds_text(finding) if one else "",
+            str(sum(each.n for each in group)),
+            str(sum(each.n_unscored for each in group)),
         )
     return Padding(table, (0, 0, 0, 2))
 

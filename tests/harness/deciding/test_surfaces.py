@@ -42,7 +42,7 @@ def verdicts(draw):
             estimate=draw(NUMBERS), low=draw(NUMBERS), high=draw(NUMBERS), threshold=draw(st.floats(-1, 1)),
             n=draw(st.integers(0, 99)), n_unscored=draw(st.integers(0, 99)),
             n_needed=draw(st.none() | st.integers(1, 999)),
-            message=draw(TEXTS),
+            message=draw(TEXTS), slice=draw(st.none() | TEXTS), unit=draw(st.sampled_from([None, "s"])),
         )
         for _ in range(draw(st.integers(1, 4)))
     )  # fmt: skip
@@ -137,7 +137,7 @@ def test_the_json_is_the_contracts(make_run, make_scores):
     assert set(one) >= {"outcome", "exit_status", "suite", "run", "candidate", "baseline", "confidence", "findings"}
     assert set(one["findings"][0]) == {
         "rule", "metric", "split", "outcome", "estimate", "low", "high", "threshold", "n", "n_unscored", "n_needed",
-        "message",
+        "message", "slice", "unit",
     }  # fmt: skip
     several = to_dict(found)
     assert (several["outcome"], several["exit_status"]) == ("fail", 1)
