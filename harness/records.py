@@ -457,7 +457,8 @@ class Calibration:
     seen: Literal["", "unseen", "held out", "fitted", "partly seen", "seen"] = ""
     """Whether the judge was trained on the set. `held out`: on other rows of its source; `fitted`: only its few weights were."""
     record: Mapping[str, Any] = field(default_factory=dict)
-    """How it was computed: `positive`, `cut`, `ties`, `interval`, `baselines`, where they apply."""
+    """How it was computed: `positive`, `cut`, `ties`, `interval`, `baselines`, where they apply; `reliability`: the bins of
+    its diagram (`harness.stats.ReliabilityBin`)."""
 
     @property
     def headline(self) -> Figure:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from harness.errors import UserError
 from harness.records import Calibration, Case, Figure, Judgement, Metric, fingerprint
-from harness.stats import bca, clopper_pearson, left_out, resampled
+from harness.stats import bca, clopper_pearson, left_out, reliability_bins, resampled
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -179,6 +179,9 @@ def calibrate(
         record["cut"] = metric.low + middle * (metric.high - metric.low)
     if truth.task != "classes":
         record["ties"] = tie_counts(scores, np.array(values, dtype=np.float64))
+        shares = _on_unit_scale(np.array(values, dtype=np.float64) if positive is None else positive)
+        bins = reliability_bins(scores, shares, confidence=confidence, bins=BINS)
+        record["reliability"] = [asdict(one) for one in bins]
     errors = Counter(j.error.kind for j in judgements if j.error is not None)
     if errors:
         record["unscored"] = dict(errors)
@@ -199,6 +202,13 @@ def calibrate(
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         record={**record, "interval": interval},
     )
+
+
+def _on_unit_scale(truth: Floats | Marks) -> Floats:
+    """Yes and no as 1 and 0; grades from 0 (the lowest) to 1."""
+    values = truth.astype(np.float64)
+    low, high = (0.0, 1.0) if truth.dtype == bool else (float(values.min()), float(values.max()))
+    return (values - low) / ((high - low) or 1.0)
 
 
 def _shares(task: str, values: Sequence[Any], positive: Marks | None) -> dict[str, Marks]:

@@ -11,6 +11,7 @@ import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,15 @@ from harness.deciding.comparison import Flip, compare, estimate, flips, leaderbo
 from harness.deciding.cuts import Cut, cut_of, gate_rules
 from harness.deciding.preferences import run_preferences
 from harness.deciding.scores import Column, Scores, SplitScores
+from harness.deciding.sides import Side, scores_of_both, wanted_metrics
 from harness.deciding.wording import noise_sentence
 from harness.errors import NothingEvaluatedError, UserError
-from harness.records import Answer, Calibration, Comparison, Judgement, Metric, Run, Verdict
+from harness.records import Answer, Calibration, Comparison, Judgement, Metric, Run, Sample, Verdict
 from harness.store import Store
 from harness.store.calibrations import by_metric
+from reports.reliability import by_people, of_card
 from reports.samples import snippet
+from reports.tradeoffs import price_of, trade_off, win_table
 from reports.trainings import sweeps, worst_answers
 from reports.views import (
     Board,
@@ -35,6 +39,7 @@ from reports.views import (
     HistoryRow,
     JudgeCard,
     Move,
+    Reliability,
     Report,
     ReportSample,
     SliceCell,
@@ -78,8 +83,20 @@ DEFINITIONS: Mapping[str, str] = {
 }
 
 
-def load_report(store: Store, run_ids: Sequence[str]) -> Report:
+def load_report(
+    store: Store,
+    run_ids: Sequence[str],
+    *,
+    cards: Sequence[Calibration] | None = None,
+    blessed: Mapping[tuple[str, str], str] | None = None,
+) -> Report:
     """The report on the first run; further runs appear in its history.
+
+    Args:
+        store: What it is made from.
+        run_ids: At least one.
+        cards: The calibration cards to show where they fit; left out, all that are known.
+        blessed: By run and candidate, the name of the baseline that it was blessed as: marked in the history.
 
     Raises:
         UserError: If no run is named, or one is not in the store.
@@ -101,9 +118,12 @@ def load_report(store: Store, run_ids: Sequence[str]) -> Report:
     baseline, declared = _baseline(run, verdicts, candidates)
     primary = _primary(run, metrics)
     answers = _by_sample(store.answers(run.id))
-    boards = tuple(_board(scores, split, metrics, candidates, baseline, primary, answers) for split in scores.splits)
+    prices = {name: price_of(run, name) for name in candidates}
+    boards = tuple(
+        _board(scores, split, metrics, candidates, baseline, primary, answers, prices) for split in scores.splits
+    )
     tables, worse, made = _slices(scores, metrics, candidates, baseline)
-    samples = _samples(store, run, answers, judgements, baseline, metrics, tuple(scores.splits))
+    samples = _samples(store.samples(run.id), answers, judgements, baseline, metrics, tuple(scores.splits))
     trainings = tuple(store.trainings(run.id))
     return Report(
         run=run,
@@ -120,11 +140,87 @@ def load_report(store: Store, run_ids: Sequence[str]) -> Report:
         slice_comparisons=made,
         flips=_all_flips(run, scores, metrics, candidates, baseline, {s.sample.id: s.sample.input for s in samples}),
         samples=samples,
-        judges=_judge_cards(run, metrics, judgements, by_metric(run.judges, store.calibrations())),
+        judges=_judge_cards(
+            run, metrics, judgements, by_metric(run.judges, store.calibrations() if cards is None else cards)
+        ),
         trainings=trainings,
         sweeps=sweeps(boards, baseline),
         worst=worst_answers(trainings, samples, next(metric for metric in metrics if metric.name == boards[0].primary)),
-        history=_history(store, runs, metrics) if len(runs) > 1 else (),
+        history=_history(store, runs, metrics, blessed or {}) if len(runs) > 1 else (),
+    )
+
+
+def load_comparison(
+    store: Store,
+    first: Side,
+    second: Side,
+    *,
+    metrics: Sequence[str] = (),
+    cards: Sequence[Calibration] | None = None,
+) -> Report:
+    """The report on two candidates alone, of one run or of two, the second as what the first is compared with.
+
+    It has no verdicts, trainings and history. Two runs are paired by sample; what different judges scored is left out.
+
+    Args:
+        store: What it is made from.
+        first: The candidate that is looked at.
+        second: What it is compared with.
+        metrics: Only these; left out, all that the same judge scored on both sides.
+        cards: The calibration cards to show where they fit; left out, all that are known.
+
+    Raises:
+        UserError: If a wanted metric was not judged by the same judge on both sides, or no metric was.
+        NothingEvaluatedError: If no sample was judged on either side.
+    """
+    judged = wanted_metrics(first.run, second.run, metrics)
+    scores, candidate, baseline = scores_of_both(store, first, second)
+    if not scores.splits:
+        raise NothingEvaluatedError(f"{first.label} and {second.label} have no judgements. Run them again.")
+    shared = tuple(m for m in judged if any(m.name in here.metrics for here in scores.splits.values()))
+    names = (baseline, candidate)
+    answers: list[Answer] = []
+    judgements: list[Judgement] = []
+    samples: dict[tuple[str, str], Sample] = {}
+    for side, name in ((first, candidate), (second, baseline)):
+        answers += [replace(answer, candidate=name) for answer in store.answers(side.run.id, side.candidate)]
+        judgements += [replace(found, candidate=name) for found in store.judgements(side.run.id, side.candidate)]
+        samples |= {(s.split, s.id): s for s in store.samples(side.run.id) if (s.split, s.id) not in samples}
+    known = {metric.name for metric in shared}
+    judgements = [judgement for judgement in judgements if judgement.metric in known]
+    by_sample = _by_sample(answers)
+    primary = _primary(first.run, shared)
+    prices = {candidate: price_of(first.run, first.candidate), baseline: price_of(second.run, second.candidate)}
+    boards = tuple(
+        _board(scores, split, shared, names, baseline, primary, by_sample, prices)
+        for split, here in scores.splits.items()
+        if known & set(here.metrics)
+    )
+    tables, worse, made = _slices(scores, shared, names, baseline)
+    views = _samples(list(samples.values()), by_sample, judgements, baseline, shared, tuple(scores.splits))
+    texts = {view.sample.id: view.sample.input for view in views}
+    return Report(
+        run=first.run,
+        baseline=baseline,
+        declared_baseline=False,
+        candidates=names,
+        metrics=shared,
+        splits=tuple(scores.splits),
+        verdicts=(),
+        boards=boards,
+        preferences=(),
+        slices=tables,
+        worse_slices=worse,
+        slice_comparisons=made,
+        flips=_all_flips(first.run, scores, shared, names, baseline, texts),
+        samples=views,
+        judges=_judge_cards(
+            first.run, shared, judgements, by_metric(first.run.judges, store.calibrations() if cards is None else cards)
+        ),
+        trainings=(),
+        sweeps=(),
+        worst=(),
+        history=(),
     )
 
 
@@ -166,6 +262,7 @@ def _board(
     baseline: str | None,
     primary: str,
     answers: Mapping[str, Mapping[str, Answer]],
+    prices: Mapping[str, tuple[float, float] | None],
 ) -> Board:
     here = scores.splits[split]
     judged = [metric for metric in metrics if metric.name in here.metrics]
@@ -188,7 +285,7 @@ def _board(
                 )
                 for metric in judged
             ),
-            effort=_effort([answers.get(i, {}).get(row.candidate) for i in here.ids]),
+            effort=_effort([answers.get(i, {}).get(row.candidate) for i in here.ids], prices.get(row.candidate)),
         )
         for row in leaderboard(scores, judged, candidates, [split], CONFIDENCE)
     ]
@@ -201,6 +298,12 @@ def _board(
         primary=first.name,
         rows=tuple(sorted(rows, key=lambda row: _standing(row, first))),
         leaders=tuple(name for name in candidates if by_name.get(name, (0, 0))[0] == 1),
+        trade_off=trade_off(rows, first),
+        wins=tuple(
+            table
+            for metric in [first, *(metric for metric in judged if metric is not first)]
+            if (table := win_table(scores, metric, split, candidates)) is not None
+        ),
     )
 
 
@@ -228,10 +331,12 @@ def _histogram(column: Column, metric: Metric, top: float) -> tuple[int, ...]:
     return tuple(int(count) for count in counts)
 
 
-def _effort(answers: Sequence[Answer | None]) -> Effort:
+def _effort(answers: Sequence[Answer | None], price: tuple[float, float] | None) -> Effort:
     found = [answer.completion for answer in answers if answer is not None]
     fine = [completion for completion in found if completion.error is None]
     seconds = [completion.seconds for completion in fine if completion.seconds is not None]
+    tokens = [(c.prompt_tokens, c.completion_tokens) for c in fine]
+    costs = [price[0] * a + price[1] * b for a, b in tokens if a is not None and b is not None] if price else []
     return Effort(
         answers=len(fine),
         failed=len(answers) - len(fine),
@@ -239,6 +344,8 @@ def _effort(answers: Sequence[Answer | None]) -> Effort:
         prompt_tokens=_mean(completion.prompt_tokens for completion in fine),
         completion_tokens=_mean(completion.completion_tokens for completion in fine),
         seconds=statistics.median(seconds) if seconds else None,
+        cost=sum(costs) / len(costs) if costs else None,
+        unpriced=len(fine) - len(costs) if price else 0,
     )
 
 
@@ -388,8 +495,7 @@ def _by_sample(answers: Sequence[Answer]) -> dict[str, dict[str, Answer]]:
 
 
 def _samples(
-    store: Store,
-    run: Run,
+    samples: Sequence[Sample],
     answers: Mapping[str, Mapping[str, Answer]],
     judgements: Sequence[Judgement],
     baseline: str | None,
@@ -407,7 +513,7 @@ def _samples(
             judgements=judged.get(sample.id, {}),
             worst_change=_worst_change(judged.get(sample.id, {}), baseline, metrics),
         )
-        for sample in store.samples(run.id)
+        for sample in samples
         if sample.split in splits
     ]
     found.sort(key=lambda view: (view.worst_change or 0.0, view.sample.row, view.sample.id))
@@ -444,6 +550,8 @@ def _judge_cards(
             scored[judgement.metric] += 1
         else:
             errors[judgement.metric][judgement.error.kind] += 1
+    people = [metric.name for metric in metrics if _judge_facts(run, metric).get("kind") == "human"]
+    rated = by_people(judgements, metrics, people, CONFIDENCE)
     return tuple(
         _judge_card(
             run,
@@ -451,18 +559,29 @@ def _judge_cards(
             scored[metric.name],
             dict(errors[metric.name].most_common()),
             calibrations.get(metric.name, ()),
+            rated.get(metric.name, ()),
         )
         for metric in metrics
     )
 
 
-def _judge_card(
-    run: Run, metric: Metric, scored: int, errors: Mapping[str, int], calibrations: tuple[Calibration, ...]
-) -> JudgeCard:
+def _judge_facts(run: Run, metric: Metric) -> dict[str, Any]:
+    """What the run's record says of a judge: its own description, else its options in the suite."""
     described = run.record.get("judges")
     own = described.get(metric.name) if isinstance(described, Mapping) else None
     facts = own if isinstance(own, Mapping) and own else _suite_part(run, "judges", metric.name)
-    facts = dict(facts) if isinstance(facts, Mapping) else {}
+    return dict(facts) if isinstance(facts, Mapping) else {}
+
+
+def _judge_card(
+    run: Run,
+    metric: Metric,
+    scored: int,
+    errors: Mapping[str, int],
+    calibrations: tuple[Calibration, ...],
+    rated: tuple[Reliability, ...],
+) -> JudgeCard:
+    facts = _judge_facts(run, metric)
     kind = str(facts.pop("kind", metric.name))
     noise = run.record.get("judge_noise")
     if isinstance(noise, Mapping) and metric.name in noise:
@@ -477,10 +596,13 @@ def _judge_card(
         unscored=sum(errors.values()),
         errors=errors,
         calibrations=calibrations,
+        reliability=(*rated, *(diagram for card in calibrations if (diagram := of_card(card)) is not None)),
     )
 
 
-def _history(store: Store, runs: Sequence[Run], metrics: Sequence[Metric]) -> tuple[HistoryRow, ...]:
+def _history(
+    store: Store, runs: Sequence[Run], metrics: Sequence[Metric], blessed: Mapping[tuple[str, str], str]
+) -> tuple[HistoryRow, ...]:
     """One row a run, oldest first: the first run's metrics on the first split of each."""
     rows = []
     for run in sorted(runs, key=lambda run: run.started):
@@ -492,5 +614,6 @@ def _history(store: Store, runs: Sequence[Run], metrics: Sequence[Metric]) -> tu
             for name, found in row.estimates.items()
         }
         outcomes = {verdict.candidate: str(verdict.outcome) for verdict in store.verdicts(run.id)}
-        rows.append(HistoryRow(run=run, estimates=estimates, outcomes=outcomes))
+        marks = {candidate: name for (where, candidate), name in blessed.items() if where == run.id}
+        rows.append(HistoryRow(run=run, estimates=estimates, outcomes=outcomes, blessed=marks))
     return tuple(rows)

@@ -31,9 +31,10 @@ from harness.deciding.surfaces import folded
 from harness.deciding.surfaces.preferences import bias_sentence, elo_text
 from harness.deciding.wording import figure_name, figure_text, number, trust_text
 from harness.errors import UserError
-from harness.records import Calibration, Figure, Finding, Training, Verdict
+from harness.records import Calibration, Figure, Finding, Metric, Training, Verdict
 from harness.store import Store
 from reports import charts
+from reports.manifest import build_manifest
 from reports.queries import CONFIDENCE, SLICE_VALUES, leaning, load_report
 from reports.samples import MAX_TEXT, choose, pack, page_facts
 from reports.trainings import (
@@ -45,7 +46,10 @@ from reports.trainings import (
     sweep_domain,
     sweep_points,
 )
-from reports.views import Board, Cell, Report, SliceTable
+from reports.views import Board, Cell, JudgeCard, Reliability, Report, SliceTable, TradeOff
+
+RunLine = tuple[str, list[tuple[float, float | None, float | None, bool] | None]]
+"""A candidate's name, and (mean, low, high, blessed) or None for each run of a history."""
 
 STATIC_SAMPLES = 20
 """Samples that are readable without JavaScript and in print."""
@@ -60,7 +64,13 @@ OUTCOME_WORDS: Mapping[str, str] = {
 
 
 def write_report(
-    store: Store, run_ids: Sequence[str], out: Path, *, samples: str = "all", budget: int = BUDGET
+    store: Store,
+    run_ids: Sequence[str],
+    out: Path,
+    *,
+    samples: str = "all",
+    budget: int = BUDGET,
+    blessed: Mapping[tuple[str, str], str] | None = None,
 ) -> Path:
     """Writes the report on the first run, with the others as its history, and returns the file's path.
 
@@ -70,7 +80,11 @@ def write_report(
         UserError: If a run is unknown, `samples` is none of these, or the file cannot be written.
         NothingEvaluatedError: If the run holds no judgements.
     """
-    page = render(load_report(store, run_ids), samples=samples, budget=budget)
+    return write_page(out, render(load_report(store, run_ids, blessed=blessed), samples=samples, budget=budget))
+
+
+def write_page(out: Path, page: str) -> Path:
+    """Writes a page to a file, whole or not at all, and returns the file's path. Raises UserError where it cannot be."""
     scratch = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -84,31 +98,63 @@ def write_report(
     return out
 
 
-def render(report: Report, *, samples: str = "all", budget: int = BUDGET) -> str:
-    """The page as text."""
-    total = len(report.samples)
+def render(report: Report, *, samples: str = "all", budget: int = BUDGET, made: str | None = None) -> str:
+    """The page as text; `made` is when, now if it is left out."""
+    made = made or now()
+    return page(
+        "report.html.j2",
+        report,
+        samples=samples,
+        budget=budget,
+        outcome=overall_outcome(report),
+        exit_status=run_exit_status(report.run, report.verdicts),
+        headline=headline(report),
+        commands=commands(report),
+        suite_yaml=suite_yaml(report),
+        made=made,
+        manifest=build_manifest(
+            "report",
+            [report.run, *(row.run for row in report.history if row.run.id != report.run.id)],
+            verdicts=report.verdicts,
+            cards=cards_of(report),
+            made=made,
+            options={
+                "samples": samples,
+                "budget": budget,
+                "blessed": [[row.run.id, *mark] for row in report.history for mark in row.blessed.items()],
+            },
+        ),
+    )
+
+
+def page(template: str, report: Report, *, samples: str, budget: int, **given: Any) -> str:
+    """A page with a sample browser, by its template; `given` is what the template wants beside the report."""
     kept, which = choose(report, samples)
-    report = replace(report, samples=kept)
-    payload = pack(report, budget=budget)
+    total, report = len(report.samples), replace(report, samples=kept)
     style, script = static("base.css") + static("report.css"), static("report.js")
     environment = page_environment()
-    return environment.get_template("report.html.j2").render(
+    return environment.get_template(template).render(
         report=report,
-        payload=payload,
+        payload=pack(report, budget=budget),
         total=total,
         which=which,
         style=Markup(style),
         script=Markup(script),
         style_hash=content_hash(style),
         script_hash=content_hash(script),
-        outcome=overall_outcome(report),
-        exit_status=run_exit_status(report.run, report.verdicts),
-        headline=headline(report),
         browser=page_facts(report),
-        commands=commands(report),
-        suite_yaml=suite_yaml(report),
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        **given,
     )
+
+
+def now() -> str:
+    """The moment in UTC, as pages say it."""
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def cards_of(report: Report) -> list[Calibration]:
+    """The calibration cards that a page shows."""
+    return [card for judge in report.judges for card in judge.calibrations]
 
 
 def content_hash(text: str) -> str:
@@ -137,7 +183,7 @@ def headline(report: Report) -> str:
     ):
         names = [verdict.candidate for verdict in report.verdicts if verdict.outcome == outcome]
         if names:
-            sentences.append(f"{_listed(names)} {one if len(names) == 1 else many}.")
+            sentences.append(f"{listed(names)} {one if len(names) == 1 else many}.")
     return " ".join(sentences)
 
 
@@ -229,6 +275,15 @@ def page_environment() -> Environment:
         figure_of=figure_of,
         best_baseline=best_baseline,
         agreement_domain=agreement_domain,
+        trade_points=trade_points,
+        trade_domain=trade_domain,
+        trade_label=trade_label,
+        run_labels=run_labels,
+        run_lines=run_lines,
+        run_domain=run_domain,
+        run_label=run_label,
+        reliability_points=reliability_points,
+        reliability_label=reliability_label,
         is_mapping=lambda value: isinstance(value, Mapping),
         is_list=lambda value: isinstance(value, list | tuple),
     )
@@ -241,7 +296,8 @@ def static(name: str) -> str:
     return text.replace("\r\n", "\n")
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence lists them."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
@@ -410,6 +466,76 @@ def is_count(finding: Finding) -> bool:
 def finding_domain(*values: float | None) -> charts.Point:
     """The axis of one finding: its interval and the limit."""
     return charts.padded(value for value in values if value is not None)
+
+
+def trade_points(found: TradeOff) -> list[tuple[str, float, float, float | None, float | None]]:
+    """A trade-off's candidates as the chart takes them."""
+    return [
+        (point.candidate, point.amount, point.estimate.mean, point.estimate.low, point.estimate.high)
+        for point in found.points
+        if point.estimate.mean is not None
+    ]
+
+
+def trade_domain(found: TradeOff) -> charts.Point:
+    """The axis of a trade-off's quality: all of its intervals."""
+    return charts.padded(value for point in trade_points(found) for value in point[2:] if value is not None)
+
+
+def trade_label(found: TradeOff) -> str:
+    """A trade-off in words."""
+    points = (f"{name} {score(quality)} at {amount:.4g}" for name, amount, quality, _, _ in trade_points(found))
+    return f"{found.metric.name} against {found.way}: {', '.join(points)}"
+
+
+def run_labels(report: Report) -> list[str]:
+    """The runs of the history by their day, and by their time where one day has several."""
+    starts = [when(row.run.started) for row in report.history]
+    days = [start[:10] for start in starts]
+    return [start[5:16] if days.count(day) > 1 else day for start, day in zip(starts, days, strict=True)]
+
+
+def run_lines(report: Report, metric: Metric) -> list[RunLine]:
+    """A metric's history as the chart takes it: a line a candidate that any run has a mean of."""
+    lines: list[RunLine] = []
+    for name in report.candidates:
+        found = [(row.estimates.get((name, metric.name)), name in row.blessed) for row in report.history]
+        points = [None if e is None or e.mean is None else (e.mean, e.low, e.high, mark) for e, mark in found]
+        if any(points):
+            lines.append((name, points))
+    return lines
+
+
+def run_domain(report: Report, metric: Metric) -> charts.Point:
+    """The axis of a metric's history: all of its intervals."""
+    return charts.padded(
+        value
+        for _, points in run_lines(report, metric)
+        for point in points
+        if point is not None
+        for value in point[:3]
+        if value is not None
+    )
+
+
+def run_label(report: Report, metric: Metric) -> str:
+    """A metric's history in words: the first and the last mean of each candidate."""
+    told = []
+    for name, points in run_lines(report, metric):
+        means = [point[0] for point in points if point is not None]
+        told.append(f"{name} from {score(means[0])} to {score(means[-1])}")
+    return f"{metric.name} over {len(report.history)} runs: {', '.join(told)}"
+
+
+def reliability_points(diagram: Reliability) -> list[tuple[float, float, float | None, float | None, int]]:
+    """A reliability diagram as the chart takes it."""
+    return [(one.score, one.share, one.low, one.high, one.n) for one in diagram.bins]
+
+
+def reliability_label(judge: JudgeCard, diagram: Reliability) -> str:
+    """A reliability diagram in words."""
+    bins = (f"{score(one.score)}: {score(one.share)} of {one.n}" for one in diagram.bins)
+    return f"{judge.metric.name} against {diagram.against}, mean score and share found good: {', '.join(bins)}"
 
 
 def histogram_label(cell: Cell) -> str:

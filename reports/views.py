@@ -13,6 +13,7 @@ from typing import Any
 
 from harness.deciding.preferences import Preferences
 from harness.records import Answer, Calibration, Comparison, Estimate, Judgement, Metric, Run, Sample, Training, Verdict
+from harness.stats import ReliabilityBin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,10 @@ class Effort:
     """Mean a sample."""
     seconds: float | None
     """Median a sample."""
+    cost: float | None
+    """Mean of an answer, in the currency of the candidate's price; None where it has none or no answer's tokens are known."""
+    unpriced: int
+    """Answers whose tokens are not known, which the mean leaves out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +60,62 @@ class BoardRow:
     is_baseline: bool
     cells: tuple[Cell, ...]
     effort: Effort
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradePoint:
+    """One candidate's quality, and what it takes."""
+
+    candidate: str
+    amount: float
+    estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradeOff:
+    """Quality against what it takes."""
+
+    metric: Metric
+    way: str
+    """What `amount` is, in words."""
+    points: tuple[TradePoint, ...]
+    front: tuple[str, ...]
+    """The Pareto front: candidates that no other beats in one without being worse in the other; the cheapest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wins:
+    """Samples on which one candidate is better than another, equal, worse."""
+
+    wins: int
+    ties: int
+    losses: int
+
+    @property
+    def share(self) -> float:
+        """Samples won, ties as half."""
+        return (self.wins + self.ties / 2) / (self.wins + self.ties + self.losses)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WinTable:
+    """Each candidate against each other on one metric."""
+
+    metric: Metric
+    split: str
+    candidates: tuple[str, ...]
+    duels: Mapping[tuple[str, str], Wins]
+    """By candidate and opponent, each pair from both sides; pairs that cannot be compared are left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reliability:
+    """A judge's scores in bins, beside what people said of each."""
+
+    against: str
+    """A labelled set, or the metric of a rater."""
+    n: int
+    bins: tuple[ReliabilityBin, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +130,10 @@ class Board:
     rows: tuple[BoardRow, ...]
     leaders: tuple[str, ...]
     """Candidates whose best possible rank on the primary metric is 1; empty where ranks could not be told."""
+    trade_off: TradeOff | None
+    """On the primary metric; None where too little is known."""
+    wins: tuple[WinTable, ...]
+    """Of each metric, the primary one first; empty with a single candidate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +215,8 @@ class JudgeCard:
     """Unscored judgements by kind of error."""
     calibrations: tuple[Calibration, ...]
     """Its agreement with human labels, one card a set; empty where nobody has looked."""
+    reliability: tuple[Reliability, ...]
+    """Against people who rated answers of this run, then against the sets of cards that hold their bins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +241,8 @@ class HistoryRow:
     """By candidate and metric, on the primary split."""
     outcomes: Mapping[str, str]
     """By candidate."""
+    blessed: Mapping[str, str]
+    """By candidate, the name of the baseline that it was blessed as."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

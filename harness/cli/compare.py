@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from harness.records import Run
     from harness.store import Store
 
+PAGE_CONFIDENCE = 0.95
+"""Of all intervals of a page."""
+
 
 def compare(
     a: Annotated[str, typer.Argument(help="A candidate of the latest run, RUN:CANDIDATE, or a run.")],
@@ -22,6 +25,9 @@ def compare(
     metric: Annotated[list[str] | None, typer.Option(help="Only this metric; repeatable.")] = None,
     flips: Annotated[int, typer.Option(min=0, help="Show so many changed samples of each metric.")] = 5,
     confidence: Annotated[float, typer.Option(help="Of the two-sided intervals.")] = 0.95,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the comparison as a page too, with both answers of what changed.")
+    ] = None,
     home: Annotated[Path, typer.Option(help="Where store, runs and adapters live.")] = Path(".muster"),
 ) -> None:
     """Compare two candidates sample by sample: differences with intervals, and the samples that changed most."""
@@ -32,10 +38,21 @@ def compare(
 
     if not 0.5 < confidence < 1:
         raise UserError(f"'--confidence' must be between 0.5 and 1 (got {confidence}). Use 0.95.")
+    if html is not None and confidence != PAGE_CONFIDENCE:
+        raise UserError(f"'--confidence' must be {PAGE_CONFIDENCE} beside '--html' (got {confidence}). Leave one out.")
     console = Console()
     with Store.open(Home(home), read_only=True) as store:
-        for first, second in pairs(store, a, b, store.run(run)):
+        found = pairs(store, a, b, store.run(run))
+        if html is not None and len(found) > 1:
+            names = ", ".join(first.candidate for first, _ in found)
+            raise UserError(f"'--html' is about two candidates (the runs share {names}). Name RUN:CANDIDATE twice.")
+        for first, second in found:
             show_pair(store, first, second, metric or [], flips=flips, confidence=confidence, console=console)
+        if html is not None:
+            from reports.comparing import write_comparison
+
+            path = write_comparison(store, *found[0], html, metrics=metric or [])
+            typer.echo(f"{path}: open it in a browser")
 
 
 def pairs(store: Store, a: str, b: str, run: Run) -> list[tuple[Side, Side]]:
@@ -75,19 +92,10 @@ def show_pair(
     """
     from harness.deciding import comparison
     from harness.deciding.preferences import run_preferences
-    from harness.deciding.sides import scores_of_both, shared_metrics
+    from harness.deciding.sides import scores_of_both, shared_metrics, wanted_metrics
     from harness.deciding.surfaces import comparison_table, duel_sentence, flip_table
-    from harness.errors import UserError
 
-    metrics, changed = shared_metrics(first.run, second.run)
-    metrics = [metric for metric in metrics if not wanted or metric.name in wanted]
-    missing = [name for name in wanted if name not in {metric.name for metric in metrics}]
-    if missing or not metrics:
-        known = ", ".join(metric.name for metric in shared_metrics(first.run, second.run)[0]) or "none"
-        got = ", ".join(missing) or "none"
-        raise UserError(
-            f"'--metric' must be one that the same judge scored on both sides ({known}) (got {got}). Leave it out."
-        )
+    metrics, changed = wanted_metrics(first.run, second.run, wanted), shared_metrics(first.run, second.run)[1]
     scores, candidate, baseline = scores_of_both(store, first, second)
     preferred = run_preferences(store, first.run) if first.run.id == second.run.id else []
     for split, here in scores.splits.items():

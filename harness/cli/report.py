@@ -1,4 +1,4 @@
-"""`muster report`: one HTML file on a stored run."""
+"""`muster report`: one HTML file on a stored run; `muster report verify`: such a file against the store."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+SHOWN = 20
+"""Mismatches that are printed one by one."""
 
 
 def report(
@@ -26,3 +29,28 @@ def report(
         path = write_report(store, run or ["latest"], out, samples=samples)
     size = path.stat().st_size / 1e6
     typer.echo(f"{path} ({size:.1f} MB): open it in a browser")
+
+
+def verify(
+    file: Annotated[Path, typer.Argument(help="A report that muster wrote.")],
+    home: Annotated[Path, typer.Option(help="Where store, runs and adapters live.")] = Path(".muster"),
+) -> int:
+    """Recompute every number of a report from the store: exit status 0 where all agree, 1 where any does not."""
+    from harness.store import Home, Store
+    from reports.verify import verify_report
+
+    with Store.open(Home(home), read_only=True) as store:
+        found = verify_report(store, file)
+    for mismatch in found.mismatches[:SHOWN]:
+        typer.echo(str(mismatch))
+    if len(found.mismatches) > SHOWN:
+        typer.echo(f"and {len(found.mismatches) - SHOWN:,} more")
+    runs = f"run{'' if len(found.runs) == 1 else 's'} {', '.join(found.runs)}"
+    if found.mismatches:
+        count = len(found.mismatches)
+        typer.echo(
+            f"{file}: {count:,} place{'' if count == 1 else 's'} disagree{'s' if count == 1 else ''} with {runs}"
+        )
+        return 1
+    typer.echo(f"{file}: all {found.numbers:,} numbers agree with {runs}")
+    return 0

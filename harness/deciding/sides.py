@@ -6,6 +6,7 @@ judges is named, and left out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -97,3 +98,19 @@ def shared_metrics(first: Run, second: Run) -> tuple[list[Metric], list[str]]:
     shared = [m for m in first.metrics if m in second.metrics and first.judges.get(m.name) == second.judges.get(m.name)]
     names = dict.fromkeys(m.name for m in (*first.metrics, *second.metrics))
     return shared, [name for name in names if name not in {m.name for m in shared}]
+
+
+def wanted_metrics(first: Run, second: Run, wanted: Sequence[str] = ()) -> list[Metric]:
+    """Of the metrics that the same judge scored in both runs, those asked for; left out, all.
+
+    Raises:
+        UserError: If one that is asked for is none of them, or there is none.
+    """
+    shared, _ = shared_metrics(first, second)
+    missing = [name for name in wanted if name not in {metric.name for metric in shared}]
+    if missing or not shared:
+        known, got = (", ".join(names) or "none" for names in ([metric.name for metric in shared], missing))
+        raise UserError(
+            f"'--metric' must be one that the same judge scored on both sides ({known}) (got {got}). Leave it out."
+        )
+    return [metric for metric in shared if not wanted or metric.name in wanted]

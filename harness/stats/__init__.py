@@ -29,12 +29,14 @@ from harness.stats.multiplicity import holm, rank_sets
 from harness.stats.paired import fisher_exact, paired_difference, tango
 from harness.stats.power import binary_spread, detectable_effect, samples_needed, samples_without_events
 from harness.stats.quantiles import quantile_interval
+from harness.stats.reliability import ReliabilityBin, reliability_bins
 
 __all__ = [
     "MIN_CLUSTERS",
     "MIN_ITEMS",
     "Alpha",
     "Interval",
+    "ReliabilityBin",
     "Strength",
     "bca",
     "binary_spread",
@@ -52,6 +54,7 @@ __all__ = [
     "paired_difference",
     "quantile_interval",
     "rank_sets",
+    "reliability_bins",
     "resampled",
     "samples_needed",
     "samples_without_events",

@@ -98,3 +98,49 @@ def test_values_of_an_option_are_evenly_spaced_with_their_intervals():
     (mark,) = (line for line in svg.findall("line") if line.get("class") == "mark")
     assert float(mark.get("y1")) == float(mark.get("y2")) == 10
     assert [t.text for t in svg.findall("text")[-2:]] == ["4", "16"]
+
+
+def test_a_trade_off_places_names_and_front():
+    """The dearest stands right, the best on top; only the front is joined and filled; no two names overlap."""
+    points = [("a", 1.0, 0.2, None, None), ("b", 4.0, 0.8, 0.7, 0.9), ("c", 4.0, 0.79, None, None)]
+    svg = lxml.html.fromstring(charts.trade_off(points, ["a", "b"], domain=(0.0, 1.0), way="seconds", label="x"))
+    a, b, c = svg.findall("circle")
+    assert float(a.get("cx")) < float(b.get("cx")) == float(c.get("cx"))
+    assert float(a.get("cy")) > float(c.get("cy")) > float(b.get("cy"))
+    assert [circle.get("class") for circle in (a, b, c)] == ["dot", "dot", "dot open"]
+    assert svg.find("path").get("d").count(" L") == 1
+    heights = sorted(float(t.get("y")) for t in svg.findall("text") if t.text in {"b", "c"})
+    assert heights[1] - heights[0] >= charts.LINE - 1
+
+
+def test_a_reliability_diagram_is_square_with_its_diagonal():
+    """A perfect bin lies on the diagonal, and the dot with most answers is the largest."""
+    svg = lxml.html.fromstring(charts.reliability([(0.2, 0.2, None, None, 5), (0.9, 0.5, 0.4, 0.6, 50)], label="x"))
+    (line,) = [one for one in svg.findall("line") if one.get("class") == "mark"]
+    (x1, y1), (x2, y2) = ((float(line.get(f"x{i}")), float(line.get(f"y{i}"))) for i in (1, 2))
+    small, large = svg.findall("circle")
+    share = (float(small.get("cx")) - x1) / (x2 - x1)
+    assert float(small.get("cy")) == pytest.approx(y1 + share * (y2 - y1), abs=0.1)
+    assert share == pytest.approx(0.2, abs=0.001)
+    assert float(large.get("r")) > float(small.get("r"))
+
+
+def test_a_line_over_runs_leaves_out_what_is_missing():
+    """A run without the candidate has no mark; a blessed one has a diamond; names at the end stand apart."""
+    lines = [
+        ("a", [(0.5, 0.4, 0.6, True), None, (0.5, None, None, False)]),
+        ("b", [None, None, (0.5, 0.4, 0.6, False)]),
+    ]
+    svg = lxml.html.fromstring(charts.over_runs(["1", "2", "3"], lines, domain=(0.0, 1.0), label="x"))
+    assert len(svg.findall("circle")) == 2
+    assert sum(path.get("class") == "blessed" for path in svg.findall("path")) == 1
+    assert sum(line.get("class") == "whisker" for line in svg.findall("line")) == 2
+    heights = [float(t.get("y")) for t in svg.findall("text") if t.get("text-anchor") == "start"]
+    assert abs(heights[0] - heights[1]) >= charts.LINE
+
+
+def test_small_numbers_have_room_beside_the_axis():
+    """The labels of a learning rate stand inside the picture, left of the axis."""
+    svg = lxml.html.fromstring(charts.curve([(1, 1e-5), (9, 4.5e-5)], domain=(1e-5, 5e-5), label="x"))
+    widest = max((t for t in svg.findall("text") if t.get("text-anchor") == "end"), key=lambda t: len(t.text))
+    assert float(widest.get("x")) >= 6 * len(widest.text)
