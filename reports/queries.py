@@ -18,6 +18,7 @@ import numpy as np
 
 from harness.deciding.comparison import Flip, compare, estimate, flips, leaderboard, rank_sets, sign
 from harness.deciding.cuts import Cut, cut_of, gate_rules
+from harness.deciding.efforts import price_of
 from harness.deciding.preferences import run_preferences
 from harness.deciding.scores import Column, Scores, SplitScores
 from harness.deciding.sides import Side, scores_of_both, wanted_metrics
@@ -28,7 +29,7 @@ from harness.store import Store
 from harness.store.calibrations import by_metric
 from reports.reliability import by_people, of_card
 from reports.samples import snippet
-from reports.tradeoffs import price_of, trade_off, win_table
+from reports.tradeoffs import trade_off, win_table
 from reports.trainings import sweeps, worst_answers
 from reports.views import (
     Board,

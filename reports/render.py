@@ -188,19 +188,28 @@ def headline(report: Report) -> str:
 
 
 def commands(report: Report) -> str:
-    """What to type to make this run and this page again."""
+    """What to type to make this run and this page again, to hold the page against the store, and to look further."""
     given = report.run.record.get("command")
     run = (
         shlex.join(map(str, given))
         if isinstance(given, list | tuple)
         else str(given or f"muster run {report.run.suite}")
     )
+    try:
+        words = shlex.split(run)
+    except ValueError:  # what somebody wrote into the record; it is shown as it is
+        words = []
+    home = ["--home", words[words.index("--home") + 1]] if "--home" in words[:-1] else []
+    runs = [row.run.id for row in reversed(report.history) if row.run.id != report.run.id]
+    chosen = [word for name in (report.run.id, *runs) for word in ("--run", name)]
     lines = [
-        "# make this run again (what is stored is reused; --fresh does everything anew)",
+        "# this run again: what is stored is reused, --fresh trains, answers and judges anew",
         run,
-        "# this page, and everything known about one sample",
-        f"muster report --run {report.run.id} --out muster-report.html",
-        f"muster show {report.run.id} SAMPLE",
+        "# this page again, and every number of it recomputed from the store",
+        shlex.join(["muster", "report", *chosen, "--out", "muster-report.html", *home]),
+        shlex.join(["muster", "report", "verify", "muster-report.html", *home]),
+        "# everything known about one sample",
+        f"{shlex.join(['muster', 'show', report.run.id])} SAMPLE{''.join(f' {shlex.quote(word)}' for word in home)}",
     ]
     return "\n".join(lines)
 

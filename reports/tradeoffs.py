@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import permutations
-from typing import Any
 
 from harness.deciding.comparison import checked_column, sign
 from harness.deciding.scores import Scores
-from harness.records import Metric, Run
+from harness.records import Metric
 from reports.views import BoardRow, Cell, TradeOff, TradePoint, Wins, WinTable
 
 PER = 1000
 """Answers that a cost is told for."""
-
-
-def price_of(run: Run, candidate: str) -> tuple[float, float] | None:
-    """What the run's suite says that a prompt token and a completion token of a candidate cost; None where it does not."""
-    found: Any = run.record.get("suite")
-    for key in ("candidates", candidate, "model", "price"):
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return (found["input"] / 1e6, found["output"] / 1e6) if isinstance(found, Mapping) else None
 
 
 def trade_off(rows: Sequence[BoardRow], metric: Metric) -> TradeOff | None:

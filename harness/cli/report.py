@@ -18,15 +18,22 @@ def report(
     samples: Annotated[
         str, typer.Option(help="Which samples the file holds: flipped, failing, all, or how many.")
     ] = "all",
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(help="A blessed baseline's file, whose runs are marked in the history; repeatable."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("muster-report.html"),
     home: Annotated[Path, typer.Option(help="Where store, runs and adapters live.")] = Path(".muster"),
 ) -> None:
     """Write a report on the latest run, or on the first one named: one HTML file that opens without a network."""
+    from harness.deciding.baseline import read_baseline
     from harness.store import Home, Store
     from reports.render import write_report
 
+    known = [read_baseline(Path(file)) for file in baseline or []]
+    blessed = {(act.run, act.candidate): one.name for one in known for act in reversed(one.blessings)}
     with Store.open(Home(home), read_only=True) as store:
-        path = write_report(store, run or ["latest"], out, samples=samples)
+        path = write_report(store, run or ["latest"], out, samples=samples, blessed=blessed)
     size = path.stat().st_size / 1e6
     typer.echo(f"{path} ({size:.1f} MB): open it in a browser")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -79,12 +80,33 @@ def run(
         fresh=fresh,
         no_train=no_train,
         trust_code=trust_code,
-    )
+        command=typed(
+            suite, candidate=candidate or [], split=split or [], limit=limit, data=data, home=home,
+            baseline=baseline, trust_code=trust_code,
+        ),
+    )  # fmt: skip
     status = close_run(
         evaluation, plan, place, console=console, report=report, json=json, junit=junit, summary=summary,
         gate=not no_gate, candidates=candidate or [], baseline=baseline, inconclusive=inconclusive.value,
     )  # fmt: skip
     raise typer.Exit(status)
+
+
+def typed(suite: str, **options: object) -> str:
+    """The command that gives this run again, as it was typed: whatever decides results, and the home it lies in.
+
+    Options by their parameters' names; those left as they are by default do not appear.
+    """
+    words = ["muster", "run", suite]
+    for name, value in options.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif isinstance(value, list):
+            words += [word for entry in value for word in (option, entry)]
+        elif value not in (None, False) and (name, value) != ("home", Path(".muster")):
+            words += [option, str(value)]
+    return shlex.join(words)
 
 
 def refuse_verdict_files(*paths: Path | None) -> None:

@@ -135,6 +135,7 @@ def evaluate_plan(
     console: Console,
     fresh: bool,
     no_train: bool,
+    command: str,
     trust_code: bool = False,
 ) -> Evaluation:
     """The whole street from training to the store. Raises ContaminationError before anything is spent."""
@@ -150,7 +151,7 @@ def evaluate_plan(
     )
     candidates = build_candidates(plan, models, trainings, failures, console)
     judges = build_all_judges(plan, builder, models, trainings, failures, console)
-    record = describe(plan, judges, contamination=len(overlaps))
+    record = describe(plan, judges, contamination=len(overlaps), command=command)
     return evaluate(
         plan, candidates=candidates, judges=judges, trainings=trainings, home=home, stages=stages, record=record,
         usage=models.usage, fresh=fresh,
@@ -289,7 +290,7 @@ def build_all_judges(
     return judges
 
 
-def describe(plan: Plan, judges: Sequence[Judge], *, contamination: int) -> dict[str, Any]:
+def describe(plan: Plan, judges: Sequence[Judge], *, contamination: int, command: str) -> dict[str, Any]:
     """What goes into the run's record: the resolved suite, environment, command, split sizes, contamination, judges."""
     from harness.running.environment import describe_environment
 
@@ -297,7 +298,7 @@ def describe(plan: Plan, judges: Sequence[Judge], *, contamination: int) -> dict
     return {
         "suite": suite.model_dump(mode="json", by_alias=True, exclude_none=True),
         "environment": describe_environment(),
-        "command": f"muster run {plan.loaded.file.name}",
+        "command": command,
         "file": file.as_posix() if not (file := plan.loaded.file).is_absolute() and ".." not in file.parts else file.name,
         "splits": {name: {"samples": len(rows), "use": suite.splits[name].use, "evaluated": name in plan.splits}
                    for name, rows in plan.dataset.splits.items()},

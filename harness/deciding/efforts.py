@@ -52,7 +52,7 @@ def with_efforts(scores: Scores, store: Store, run: Run, gate: Gate, candidates:
     wanted = {effort for rule in gate.rules if (effort := effort_of(rule, metrics)) is not None}
     if not wanted:
         return scores
-    prices = {name: _price(run, name) for name in run.candidates} if "cost" in wanted else {}
+    prices = {name: price_of(run, name) for name in run.candidates} if "cost" in wanted else {}
     paired = any(rule.is_paired for rule in gate.rules if effort_of(rule, metrics) == "cost")
     asked = [name for name in run.candidates if paired or name != gate.baseline]
     for name in [name for name in asked if candidates is None or name in candidates or name == gate.baseline]:
@@ -70,7 +70,7 @@ def with_efforts(scores: Scores, store: Store, run: Run, gate: Gate, candidates:
     )
 
 
-def _price(run: Run, candidate: str) -> tuple[float, float] | None:
+def price_of(run: Run, candidate: str) -> tuple[float, float] | None:
     """What the run's suite says that a prompt token and a completion token cost."""
     found: Any = run.record.get("suite")
     for key in ("candidates", candidate, "model", "price"):

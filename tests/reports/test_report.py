@@ -9,6 +9,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import lxml.html
 import pytest
@@ -16,6 +17,7 @@ from fake_run import CANDIDATES, METRICS, fake_calibrations, fake_run
 from payloads import PAYLOADS
 
 from harness.cli.report import report
+from harness.cli.run import typed
 from harness.deciding.comparison import leaderboard
 from harness.deciding.gate import worst_exit_status
 from harness.deciding.scores import Scores
@@ -141,6 +143,27 @@ def test_judges_and_making_name_what_reproduction_needs(page, fake):
     labels = page.xpath("//article[contains(@class, 'training')]//svg[@role='img']/@aria-label")
     for training in fake.trainings:
         assert sum(label.startswith(f"Training loss of {training.candidate}: ") for label in labels) == 1
+
+
+def test_commands_make_run_and_page_again(tmp_path):
+    """As it was typed, with the suite's own path and the data; the home goes along into the commands about the page."""
+    typed_there = typed(
+        "suites/my clinic/suite.yaml", candidate=["lora_r16"], split=[], limit=20, data=Path("d.jsonl"),
+        home=Path("here/.muster"), baseline=None, trust_code=False,
+    )  # fmt: skip
+    assert typed_there == (
+        "muster run 'suites/my clinic/suite.yaml' --candidate lora_r16 --limit 20 --data d.jsonl --home here/.muster"
+    )
+    assert typed("clinic", candidate=[], home=Path(".muster"), trust_code=True) == "muster run clinic --trust-code"
+    old, new = fake_run(12, run_id="old"), fake_run(12, run_id="new")
+    old = replace(old, run=replace(old.run, started="2026-03-01T00:00:00+00:00"))
+    new = replace(new, run=replace(new.run, record={**new.run.record, "command": typed_there}))
+    page = write(tmp_path, old, new, ids=["new", "old"])
+    lines = page.xpath("//section[@id='making']//pre/text()")[0].splitlines()
+    assert lines[1] == typed_there
+    assert lines[3] == "muster report --run new --run old --out muster-report.html --home here/.muster"
+    assert lines[4] == "muster report verify muster-report.html --home here/.muster"
+    assert lines[6] == "muster show new SAMPLE --home here/.muster"
 
 
 def test_every_score_stands_beside_its_judges_calibration(page):
