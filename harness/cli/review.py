@@ -33,6 +33,11 @@ def export(
         str | None,
         typer.Option(help="Ask what this judge of the run measures; a geval judge gives its criteria and scale."),
     ] = None,
+    flips: Annotated[
+        str | None,
+        typer.Option(help="Ask about the samples that pass this judge with the baseline and fail it with --candidate."),
+    ] = None,
+    baseline: Annotated[str | None, typer.Option(help="Of --flips.  [default: that of the run's gate]")] = None,
     scale: Annotated[str | None, typer.Option(help="LOW,HIGH within 0 to 9, or pass/fail.  [default: 1,5]")] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="N random samples, each with all candidates' answers.")
@@ -47,7 +52,7 @@ def export(
     from harness.errors import UserError
     from harness.store import Home, Store
     from harness.store.reviews import read_sheet, write_sheet
-    from reports.review import choose_items, render_csv, render_html, rows
+    from reports.review import choose_flips, choose_items, render_csv, render_html, rows
 
     if out.suffix.lower() not in (".html", ".csv"):
         raise UserError(f"'--out' must be a .html or .csv file (got {out})")
@@ -55,11 +60,26 @@ def export(
     with Store.open(place, read_only=True) as store:
         found = store.run(run)
         samples, answers = store.samples(found.id), store.answers(found.id)
-    asked, own_scale = question(found, criteria, metric)
-    sheet = choose_items(
-        found, samples, answers, candidates=candidate or [], criteria=asked, limit=limit, seed=seed,
-        scale=read_scale(scale) if scale is not None else own_scale,
-    )  # fmt: skip
+        judgements = store.judgements(found.id, metric=flips) if flips is not None else []
+    if flips is not None:
+        if metric is not None or scale is not None:
+            raise UserError("'--flips' asks pass or fail by its own judge. Leave '--metric' and '--scale' out")
+        judge = known_metric(found, "--flips", flips)
+        ours, theirs = flip_pair(found, candidate or [], baseline)
+        sheet = choose_flips(
+            found, answers, judgements, metric=judge, candidate=ours, baseline=theirs, limit=limit, seed=seed,
+            criteria=" ".join((criteria or flip_question(found, judge)).split()),
+        )  # fmt: skip
+        show_reference = show_context = True  # what the judge knew, and what calibrating it needs
+    else:
+        if baseline is not None:
+            raise UserError("'--baseline' goes with '--flips'")
+        asked, own_scale = question(found, criteria, metric)
+        sheet = choose_items(
+            found, samples, answers, candidates=candidate or [], criteria=asked, limit=limit, seed=seed,
+            scale=read_scale(scale) if scale is not None else own_scale,
+            metric=known_metric(found, "--metric", metric) if metric is not None else None,
+        )  # fmt: skip
     sheet = read_sheet(place, sheet.id) or sheet  # the same sheet again keeps its ids
     shown = rows(sheet, samples, answers, reference=show_reference, context=show_context)
     write_sheet(place, sheet)
@@ -69,8 +89,11 @@ def export(
     else:
         write_file(out, "\ufeff" + render_csv(sheet, shown))
         how = "fill in the column 'rating' and save it as CSV"
-    typer.echo(f"{out}: {len(sheet.items):,} answers to {len({i.sample_id for i in sheet.items}):,} samples; {how}")
+    said = f"{len(sheet.items):,} answers to {len({i.sample_id for i in sheet.items}):,} samples"
+    typer.echo(f"{out}: {f'{len(sheet.pairs):,} flips' if sheet.pairs else said}; {how}")
     typer.echo("  then: muster review import FILE --rater NAME")
+    if sheet.pairs and out.suffix.lower() == ".html":
+        typer.echo(f"   and: muster calibrate {flips} --labels FILE")
 
 
 def import_(
@@ -80,13 +103,22 @@ def import_(
 ) -> None:
     """Bring ratings in as judgements human:NAME. The same file again changes nothing."""
     from harness.store import Home
-    from harness.store.reviews import add_ratings
+    from harness.store.reviews import add_ratings, count_flips
 
     place = Home(home)
     sheet, ratings = read_ratings(file, place)
     done = add_ratings(place, sheet, rater, ratings)
     typer.echo(f"{done.metric} of run {done.run}: {done.rated:,} rated, {done.unrated:,} not rated")
     typer.echo(f"  {done.new:,} new, {done.changed:,} changed")
+    if sheet.pairs:
+        found = count_flips(sheet, ratings)
+        typer.echo(
+            f"  of {len(sheet.pairs):,} flips of {sheet.metric}, {found.right:,} are real: only the answer it passed is good"
+        )
+        typer.echo(
+            f"  both are good in {found.both:,}, neither in {found.neither:,}, only the failed one in {found.opposite:,};"
+            f" {found.undecided:,} undecided"
+        )
     typer.echo(f"  next: muster review agreement {done.run}")
 
 
@@ -155,24 +187,59 @@ def question(run: Run, criteria: str | None, metric: str | None) -> tuple[str, t
     from reports.queries import DEFINITIONS
 
     if (criteria is None) == (metric is None):
-        raise UserError("give '--criteria TEXT' (what raters are asked) or '--metric NAME' (what that judge measures)")
+        raise UserError(
+            "give '--criteria TEXT' (what raters are asked), '--metric NAME' (what that judge measures) or '--flips NAME'"
+        )
     if criteria is not None:
         if not criteria.strip():
             raise UserError("'--criteria' must say what raters are asked (got an empty text)")
         return " ".join(criteria.split()), (1, 5)
-    names = [known.name for known in run.metrics]
-    if metric not in names:
-        raise UserError(f"'--metric' must be one of run {run.id}: {', '.join(names)} (got {metric!r})")
+    judge = known_metric(run, "--metric", metric)
     spec = judge_record(run, metric)
     scale = spec.get("scale")
     low, high = scale if isinstance(scale, list | tuple) and len(scale) == 2 else (1, 5)
     asked = spec.get("criteria") or DEFINITIONS.get(spec.get("kind", metric))
     if not isinstance(asked, str):
         raise UserError(f"the run does not say what {metric!r} measures. Use '--criteria TEXT'")
-    better = next(known.direction for known in run.metrics if known.name == metric)
-    if better == "lower":
+    if judge.direction == "lower":
         asked += " The best rating is for the answer that has least of it."
     return " ".join(asked.split()), (low, high) if 0 <= low < high <= HIGHEST else (1, 5)
+
+
+def known_metric(run: Run, option: str, name: str | None) -> Metric:
+    """The run's metric of a name. Raises UserError with those there are."""
+    from harness.errors import UserError
+
+    found = next((known for known in run.metrics if known.name == name), None)
+    if found is None:
+        names = ", ".join(known.name for known in run.metrics)
+        raise UserError(f"'{option}' must be one of run {run.id}: {names} (got {name!r})")
+    return found
+
+
+def flip_pair(run: Run, named: Sequence[str], baseline: str | None) -> tuple[str, str]:
+    """Candidate and baseline of a sheet of flips. Raises UserError where they are not told, not known or the same."""
+    from harness.errors import UserError
+
+    names = list(run.candidates)
+    suite = run.record.get("suite")
+    gate = suite.get("gate") if isinstance(suite, Mapping) else None
+    theirs = baseline or (gate.get("baseline") if isinstance(gate, Mapping) else None)
+    if theirs not in names:
+        raise UserError(f"'--baseline' must be one of run {run.id}: {', '.join(names)} (got {theirs or 'none'!r})")
+    others = list(named) or [name for name in names if name != theirs]
+    if len(others) != 1 or others[0] not in names or others[0] == theirs:
+        choice = ", ".join(name for name in names if name != theirs)
+        raise UserError(f"'--candidate' must be one of {choice} (got {', '.join(named) or 'none'})")
+    return others[0], theirs
+
+
+def flip_question(run: Run, metric: Metric) -> str:
+    """What raters of flips are asked, where nobody said it."""
+    asked = judge_record(run, metric.name).get("criteria")
+    meant = f" {asked}" if isinstance(asked, str) else ""
+    least = " A good answer has little of it." if metric.direction == "lower" else ""
+    return f"Which of the two answers are good enough, as to {metric.name}?{meant}{least}"
 
 
 def judge_record(run: Run, metric: str | None) -> dict[str, Any]:

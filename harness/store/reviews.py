@@ -48,6 +48,20 @@ class Sheet:
     """Ends of the scale, both whole; 0 and 1 are fail and pass."""
     items: tuple[Item, ...]
     """In the order of the sheet."""
+    metric: str | None = None
+    """The judge whose question it is, where it is one's."""
+    reverse: bool = False
+    """Whether a good answer has a low score by that judge."""
+    baseline: str | None = None
+    """On a sheet of flips, whose answer the judge passed: items are then pairs of one answer of it and one of another."""
+
+    @property
+    def pairs(self) -> list[tuple[Item, Item]]:
+        """On a sheet of flips, the two items of each, the baseline's first; empty on any other."""
+        if self.baseline is None:
+            return []
+        couples = zip(self.items[::2], self.items[1::2], strict=True)
+        return [(a, b) if self.baseline in a.candidates else (b, a) for a, b in couples]
 
     @property
     def is_pass_fail(self) -> bool:
@@ -81,6 +95,34 @@ class Imported:
     """Rated now, and not before."""
     changed: int
     """Rated before, and now otherwise or not at all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlipCount:
+    """What a rater made of a judge's flips, from pass with the baseline to fail with the candidate."""
+
+    right: int
+    """Only the baseline's answer is good: the judge was right."""
+    both: int
+    """Both are good: the judge was wrong about the candidate's."""
+    neither: int
+    """Neither is: the judge was wrong about the baseline's."""
+    opposite: int
+    """Only the candidate's is good: the judge was wrong about both."""
+    undecided: int
+
+
+def count_flips(sheet: Sheet, ratings: Sequence[Rating]) -> FlipCount:
+    """Adjudicated flips of a sheet of flips, by what the rater said of the two answers."""
+    said = {rating.item: rating.value for rating in ratings}
+    found = [(said.get(baseline.id), said.get(candidate.id)) for baseline, candidate in sheet.pairs]
+    return FlipCount(
+        right=found.count((1, 0)),
+        both=found.count((1, 1)),
+        neither=found.count((0, 0)),
+        opposite=found.count((0, 1)),
+        undecided=sum(None in pair for pair in found),
+    )
 
 
 def text_sha(text: str) -> str:

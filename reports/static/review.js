@@ -3,10 +3,22 @@
   const byId = (id) => document.getElementById(id);
   const data = JSON.parse(byId("data").textContent);
   const { items } = data;
+  /** What is rated at once: one answer, or the two answers of a flip. */
+  const units = data.pairs ? Array.from({ length: items.length / 2 }, (_, i) => items.slice(2 * i, 2 * i + 2)) : items.map((item) => [item]);
   const storeKey = `muster-review-${data.sheet}`;
-  const choices = data.passFail
-    ? [["pass", "Pass", "p"], ["fail", "Fail", "f"]]
-    : Array.from({ length: data.high - data.low + 1 }, (_, i) => [data.low + i, String(data.low + i), String(data.low + i)]);
+  /** The choices: ratings of the unit's answers, what the button says, its key. */
+  const choices = data.pairs
+    ? [
+        [["pass", "fail"], "Only the first", "1"],
+        [["fail", "pass"], "Only the second", "2"],
+        [["pass", "pass"], "Both", "3"],
+        [["fail", "fail"], "Neither", "4"],
+        [["undecided", "undecided"], "Undecided", "5"],
+      ]
+    : data.passFail
+      ? [[["pass"], "Pass", "p"], [["fail"], "Fail", "f"]]
+      : Array.from({ length: data.high - data.low + 1 }, (_, i) => [[data.low + i], String(data.low + i), String(data.low + i)]);
+  const known = new Set(choices.flatMap(([values]) => values));
 
   /** Item id to {rating, note}; what is not rated has no entry, or a null rating beside a note. */
   let said = {};
@@ -34,10 +46,9 @@
       for (const item of items) {
         const entry = kept.said?.[item.id];
         if (!entry || typeof entry !== "object") continue;
-        const known = choices.some(([value]) => value === entry.rating);
-        said[item.id] = { rating: known ? entry.rating : null, note: typeof entry.note === "string" ? entry.note : "" };
+        said[item.id] = { rating: known.has(entry.rating) ? entry.rating : null, note: typeof entry.note === "string" ? entry.note : "" };
       }
-      if (Number.isInteger(kept.at) && items[kept.at]) at = kept.at;
+      if (Number.isInteger(kept.at) && units[kept.at]) at = kept.at;
       localStorage.setItem(storeKey, JSON.stringify({ said, at }));
     } catch {
       byId("unsaved").hidden = false;
@@ -47,50 +58,51 @@
   // ------------------------------------------------------------------------------------------------ showing
 
   const entry = (item) => said[item.id] ?? { rating: null, note: "" };
-  const rated = () => items.filter((item) => entry(item).rating !== null).length;
+  const isRated = (unit) => entry(unit[0]).rating !== null;
+  const rated = () => units.filter(isRated).length;
   const part = (title, texts, extra = "") => {
     const shown = texts.filter((text) => text !== "");
     const paragraphs = shown.map((text) => make("p", { class: "text", dir: "auto" }, text));
     return make("section", { class: extra }, make("h2", {}, title), ...(paragraphs.length ? paragraphs : [make("p", { class: "muted" }, "(empty)")]));
   };
   const show = () => {
-    const item = items[at];
+    const unit = units[at];
+    const [item] = unit;
     const parts = [part("Input", [item.input])];
     if (item.context) parts.push(part("Context", item.context));
     if (item.reference) parts.push(part("Reference", item.reference));
-    parts.push(part("Answer", [item.answer], "answer"));
+    const answers = unit.map(({ answer }, i) => part(data.pairs ? ["First answer", "Second answer"][i] : "Answer", [answer], "answer"));
+    parts.push(...(data.pairs ? [make("div", { class: "pair" }, ...answers)] : answers));
     byId("item").replaceChildren(...parts);
     byId("item").dataset.item = item.id;
-    byId("where").textContent = `${at + 1} of ${items.length} · ${rated()} rated`;
+    byId("where").textContent = `${at + 1} of ${units.length} · ${rated()} rated`;
     byId("progress").value = rated();
     byId("back").disabled = at === 0;
-    byId("next").disabled = at === items.length - 1;
+    byId("next").disabled = at === units.length - 1;
     byId("note").value = entry(item).note;
-    for (const button of byId("scale").children) {
-      button.setAttribute("aria-pressed", String(button.dataset.value === String(entry(item).rating)));
-    }
+    const chosen = unit.map((one) => entry(one).rating).join(" ");
+    for (const button of byId("scale").children) button.setAttribute("aria-pressed", String(button.dataset.value === chosen));
   };
   const go = (to) => {
-    if (!items[to]) return;
+    if (!units[to]) return;
     at = to;
     save();
     show();
     window.scrollTo({ top: 0 });
   };
-  const put = (change) => {
-    const item = items[at];
-    said[item.id] = { ...entry(item), ...change };
+  const put = (changes) => {
+    units[at].forEach((item, i) => (said[item.id] = { ...entry(item), ...changes[i] }));
     save();
   };
-  const rate = (value) => {
-    put({ rating: value });
+  const rate = (values) => {
+    put(units[at].map((_, i) => ({ rating: values === null ? null : values[i] })));
     show();
-    if (value !== null) go(at + 1);
+    if (values !== null) go(at + 1);
   };
   const unrated = () => {
-    for (let step = 1; step <= items.length; step += 1) {
-      const to = (at + step) % items.length;
-      if (entry(items[to]).rating === null) return go(to);
+    for (let step = 1; step <= units.length; step += 1) {
+      const to = (at + step) % units.length;
+      if (!isRated(units[to])) return go(to);
     }
   };
 
@@ -101,15 +113,27 @@
     if (/^[=+\-@\t\r\n]/.test(text)) text = `'${text}`;
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
-  const lines = () => items.map((item) => ({ sheet: data.sheet, item: item.id, ...entry(item) }));
-  const asCsv = () =>
-    ["sheet,item,rating,note", ...lines().map((row) => [row.sheet, row.item, row.rating, row.note].map(cell).join(","))]
-      .map((line) => `${line}\r\n`)
-      .join("");
+  /** From 0 to 1, 1 being what a high score of the judge in question stands for; null where there is no rating. */
+  const label = (rating) => {
+    if (rating === null) return null;
+    const share = typeof rating === "string" ? Number(rating === "pass") : (rating - data.low) / (data.high - data.low);
+    return data.reverse ? 1 - share : share;
+  };
+  const lines = () =>
+    items.map(({ id, ...texts }) => {
+      const { rating, note } = entry({ id });
+      const decided = rating === "undecided" ? null : rating;
+      return { sheet: data.sheet, item: id, rating: decided, note, id, ...texts, label: label(decided) };
+    });
+  const flat = (value) => (Array.isArray(value) ? value.join("\n\n") : value);
+  const asCsv = () => {
+    const columns = Object.keys(lines()[0]);
+    return [columns.join(","), ...lines().map((row) => columns.map((name) => cell(flat(row[name]))).join(","))].map((line) => `${line}\r\n`).join("");
+  };
   const asJsonl = () => lines().map((row) => `${JSON.stringify(row)}\n`).join("");
   const download = (text, type, ending) => {
     const url = URL.createObjectURL(new Blob([text], { type }));
-    const link = make("a", { href: url, download: `ratings-${data.sheet}.${ending}` });
+    const link = make("a", { href: url, download: `${data.pairs ? "flips" : "ratings"}-${data.sheet}.${ending}` });
     document.body.append(link);
     link.click();
     link.remove();
@@ -118,15 +142,16 @@
 
   // ------------------------------------------------------------------------------------------------ controls
 
-  for (const [value, text, key] of choices) {
-    const button = make("button", { type: "button", "data-value": String(value), "aria-pressed": "false" }, text);
+  byId("scale").classList.toggle("words", Boolean(data.pairs));
+  for (const [values, text, key] of choices) {
+    const button = make("button", { type: "button", "data-value": values.join(" "), "aria-pressed": "false" }, text);
     if (data.passFail) button.append(" ", make("kbd", {}, key));
-    button.addEventListener("click", () => rate(entry(items[at]).rating === value ? null : value));
+    button.addEventListener("click", () => rate(button.getAttribute("aria-pressed") === "true" ? null : values));
     byId("scale").append(button);
   }
   byId("back").addEventListener("click", () => go(at - 1));
   byId("next").addEventListener("click", () => go(at + 1));
-  byId("note").addEventListener("input", (event) => put({ note: event.target.value }));
+  byId("note").addEventListener("input", (event) => put(units[at].map(() => ({ note: event.target.value }))));
   byId("csv").addEventListener("click", () => download(asCsv(), "text/csv", "csv"));
   byId("jsonl").addEventListener("click", () => download(asJsonl(), "application/jsonl", "jsonl"));
   document.addEventListener("keydown", (event) => {
