@@ -198,9 +198,9 @@ def question(run: Run, criteria: str | None, metric: str | None) -> tuple[str, t
     spec = judge_record(run, metric)
     scale = spec.get("scale")
     low, high = scale if isinstance(scale, list | tuple) and len(scale) == 2 else (1, 5)
-    asked = spec.get("criteria") or DEFINITIONS.get(spec.get("kind", metric))
+    asked = spec.get("criteria") or DEFINITIONS.get(spec.get("kind", judge.name))
     if not isinstance(asked, str):
-        raise UserError(f"the run does not say what {metric!r} measures. Use '--criteria TEXT'")
+        raise UserError(f"the run does not say what {judge.name!r} measures. Use '--criteria TEXT'")
     if judge.direction == "lower":
         asked += " The best rating is for the answer that has least of it."
     return " ".join(asked.split()), (low, high) if 0 <= low < high <= HIGHEST else (1, 5)

@@ -509,17 +509,29 @@ def test_the_page_on_human_ratings_is_true(home, monkeypatch):
     home.path.rename(folder / ".muster")
     app = build_app()
     commands = [shlex.split(line)[1:] for line in re.findall(r"^    (muster .*)$", page, re.MULTILINE)]
-    assert [words[1] for words in commands] == ["export", "import", "agreement", "labels"]
+    verbs = ["export", "import", "agreement", "labels", "export", "correctness", "import"]
+    assert [words[1] for words in commands] == verbs
+    rated = 0
     for words in commands:
+        if words[0] == "calibrate":
+            continue  # needs the judge's model; test_review_sheet.py calibrates a light judge by such labels
         if words[1] == "import":
-            (sheet,) = (folder / ".muster" / "reviews").iterdir()
+            sheet = max((folder / ".muster" / "reviews").iterdir(), key=lambda path: path.stat().st_mtime_ns)
             key = json.loads(sheet.read_text())
-            lines = [f"{key['id']},{item['id']},{1 + i % 5}\n" for i, item in enumerate(key["items"])]
-            (folder / words[2]).write_text("sheet,item,rating\n" + "".join(lines))
+            rated = rated or len(key["items"])
+            lines = [
+                {"sheet": key["id"], "item": item["id"], "rating": "pass" if key["high"] == 1 else 1 + i % 5}
+                for i, item in enumerate(key["items"])
+            ]
+            columns = ",".join(lines[0])
+            text = "".join(json.dumps(line) + "\n" for line in lines)
+            if words[2].endswith(".csv"):
+                text = columns + "\n" + "".join(",".join(map(str, line.values())) + "\n" for line in lines)
+            (folder / words[2]).write_text(text)
         words = ["latest" if word == "RUN" else word for word in words]
         done = CliRunner().invoke(app, words, catch_exceptions=False)
         assert done.exit_code == 0, done.output
-    assert len((folder / "labels.jsonl").read_text().splitlines()) == len(key["items"])
+    assert len((folder / "labels.jsonl").read_text().splitlines()) == rated
     shown = CliRunner().invoke(app, ["review", "export", "--help"], env={"COLUMNS": "200"}).output
     for option in re.findall(r"`(--[a-z-]+)", page.split("| option")[1].split("\n\n")[0]):
         assert option in shown, option
