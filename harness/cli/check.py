@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.gate import Inconclusive
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -26,6 +28,9 @@ def check(
     split: Annotated[list[str] | None, typer.Option(help="Only this evaluation split; repeatable.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only N samples of each evaluation split.")] = None,
     data: Annotated[Path | None, typer.Option(help="Rows from this file instead of the suite's data path.")] = None,
+    inconclusive: Annotated[
+        Inconclusive, typer.Option(help="block: exit status 3 where a rule has too few samples; warn: 0.")
+    ] = Inconclusive.warn,
     home: Annotated[Path, typer.Option(help="Where store, runs and adapters live.")] = Path(".muster"),
 ) -> None:
     """Check suite and data, and show what a run would do, cost and be able to detect."""
@@ -53,8 +58,10 @@ def check(
         show_outlooks(plan, outlooks, console)
         console.print()
     show_overlaps(plan, console)
-    show_power(plan, home, console)
+    enough = show_power(plan, home, console)
     console.print(f"\n  no mistakes. next: muster run {suite}", highlight=False)
+    if not enough and inconclusive == Inconclusive.block:
+        raise typer.Exit(3)
 
 
 def show_candidates(plan: Plan, outlooks: Sequence[Outlook], console: Console) -> None:
@@ -118,20 +125,25 @@ def show_overlaps(plan: Plan, console: Console) -> None:
         console.print(f"    and {len(overlaps) - MOST_OVERLAPS:,} more", highlight=False)
 
 
-def show_power(plan: Plan, home: Path, console: Console) -> None:
-    """What each rule of the gate can detect with these samples, by the spread of the suite's last run where there is one."""
+def show_power(plan: Plan, home: Path, console: Console) -> bool:
+    """What each rule of the gate can detect with these samples, by the spread of the suite's last run where there is one.
+
+    Returns whether they are enough for every rule.
+    """
     from harness.deciding.power import power_plan
 
     gate = plan.loaded.suite.gate
     if gate is None:
-        return
+        return True
     sizes = {split: len(plan.dataset.splits[split]) for split in plan.splits}
     clusters = {split: len({s.cluster for s in plan.dataset.splits[split]}) for split in plan.splits
                 if any(s.cluster is not None for s in plan.dataset.splits[split])}  # fmt: skip
     binary = [name for name, judge in plan.loaded.suite.judges.items()
               if judge.kind in ("exact_match", "regex", "json_schema", "mcq", "classification")]  # fmt: skip
     aggregated = [name for name, judge in plan.loaded.suite.judges.items() if judge.kind in ("perplexity", "macro_f1")]
-    for line in power_plan(
+    slices = {split: {column: [s.slices.get(column) for s in samples] for column in samples[0].slices}
+              for split in plan.splits if (samples := plan.dataset.splits[split])}  # fmt: skip
+    lines = power_plan(
         gate,
         sizes,
         clusters=clusters,
@@ -139,12 +151,24 @@ def show_power(plan: Plan, home: Path, console: Console) -> None:
         aggregated=aggregated,
         default_split=plan.loaded.suite.default_split(),
         spreads=last_spreads(plan, home),
-    ):
-        console.print(f"  {line.message}", highlight=False, style=None if line.enough else "yellow")
+        slices=slices,
+    )
+    for line in lines:
+        style = None if line.enough else "bold yellow"
+        console.print(f"  {line.message}", highlight=False, markup=False, style=style)
+    weak = sum(not line.enough for line in lines)
+    if weak:
+        console.print(
+            f"  UNDER-POWERED: {weak} of {len(lines)} rules cannot be shown to hold with these samples, so that even a good "
+            "candidate is likely to end inconclusive (exit status 3)",
+            highlight=False, style="bold yellow",
+        )  # fmt: skip
+    return weak == 0
 
 
 def last_spreads(plan: Plan, home: Path) -> dict[str, Spread]:
     """Spreads of each metric in the newest complete run of this suite; empty where the home holds none."""
+    from harness.deciding.efforts import METRICS, with_efforts
     from harness.deciding.power import spreads_of
     from harness.deciding.scores import Scores
     from harness.store import Home, Store
@@ -154,9 +178,13 @@ def last_spreads(plan: Plan, home: Path) -> dict[str, Spread]:
         return {}
     with Store.open(Home(home), read_only=True) as store:
         run = next((r for r in store.runs() if r.suite == suite.suite and r.status == "complete"), None)
-        scores = Scores.from_rows(store.scores(run.id)) if run is not None else None
+        scores = None
+        if run is not None:
+            scores = with_efforts(Scores.from_rows(store.scores(run.id)), store, run, suite.gate, strict=False)
     split = suite.default_split()
     if run is None or scores is None or split is None or split not in scores.splits:
         return {}
     baseline = suite.gate.baseline if suite.gate.baseline in run.candidates else None
-    return spreads_of(scores, run.metrics, split, baseline, list(run.candidates))
+    judged = {metric.name for metric in run.metrics}
+    metrics = [*run.metrics, *(metric for name, metric in METRICS.items() if name not in judged)]
+    return spreads_of(scores, metrics, split, baseline, list(run.candidates))

@@ -174,3 +174,27 @@ def show_blessed(against: Against, console: Console) -> None:
         one = against.blessed.blessing
         text = f"baseline {against.name}: {one.candidate} of run {one.run}, blessed by {one.by} on {one.at[:10]}: {one.why}"
         console.print(text, style="dim", markup=False, highlight=False)
+
+
+def selftest(
+    sims: Annotated[int, typer.Option(min=50, help="Simulated runs of each characteristic.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+) -> None:
+    """Put the gate itself to the test: how often it passes and fails candidates whose truth is known.
+
+    Exit status: 0 where every rate is within its tolerance, 1 where one is not.
+    """
+    from rich.console import Console
+
+    from harness.deciding.selftest import DISCORDANCE, MARGIN, selftest
+    from harness.deciding.surfaces import selftest_table
+
+    console = Console()
+    found = selftest(sims, seed)
+    console.print(
+        f"no_worse_by {MARGIN:g} at one-sided 0.95, 0/1 scores that differ on {DISCORDANCE:.0%} of the samples; {sims:,} "
+        f"simulated runs of each, seed {seed}",
+        highlight=False,
+    )  # fmt: skip
+    console.print(selftest_table(found))
+    raise typer.Exit(0 if all(one.holds for one in found) else 1)

@@ -35,7 +35,15 @@ def effort_of(rule: Rule, metrics: Collection[str]) -> str | None:
     return rule.metric if rule.metric in OF_ANSWERS and rule.metric not in metrics else None
 
 
-def with_efforts(scores: Scores, store: Store, run: Run, gate: Gate, candidates: Sequence[str] | None = None) -> Scores:
+def with_efforts(
+    scores: Scores,
+    store: Store,
+    run: Run,
+    gate: Gate,
+    *,
+    candidates: Sequence[str] | None = None,
+    strict: bool = True,
+) -> Scores:
     """The scores with what the answers took, where a rule of the gate asks for it.
 
     Args:
@@ -44,6 +52,7 @@ def with_efforts(scores: Scores, store: Store, run: Run, gate: Gate, candidates:
         run: The run.
         gate: The rules.
         candidates: Those that are decided about; left out, all of the run but the baseline.
+        strict: Whether a missing price is an error; without it, costs are then unknown.
 
     Raises:
         UserError: If a rule is about costs and one of these has no price.
@@ -54,9 +63,9 @@ def with_efforts(scores: Scores, store: Store, run: Run, gate: Gate, candidates:
         return scores
     prices = {name: price_of(run, name) for name in run.candidates} if "cost" in wanted else {}
     paired = any(rule.is_paired for rule in gate.rules if effort_of(rule, metrics) == "cost")
-    asked = [name for name in run.candidates if paired or name != gate.baseline]
-    for name in [name for name in asked if candidates is None or name in candidates or name == gate.baseline]:
-        if "cost" in wanted and prices[name] is None:
+    for name, price in prices.items():
+        decided = paired if name == gate.baseline else candidates is None or name in candidates
+        if price is None and decided and strict:
             raise UserError(
                 f"a rule on 'cost' must be about candidates with a price (got {name!r} without in run {run.id}). Give its "
                 "model a 'price' and run it again."

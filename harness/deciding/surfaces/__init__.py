@@ -10,7 +10,14 @@ from __future__ import annotations
 from harness.deciding.surfaces.machine import to_dict, to_json, to_junit
 from harness.deciding.surfaces.markdown import to_markdown
 from harness.deciding.surfaces.preferences import duel_sentence, preference_tables
-from harness.deciding.surfaces.terminal import comparison_table, flip_table, leaderboard_tables, to_terminal, trust_note
+from harness.deciding.surfaces.terminal import (
+    comparison_table,
+    flip_table,
+    leaderboard_tables,
+    selftest_table,
+    to_terminal,
+    trust_note,
+)
 from harness.deciding.surfaces.text import folded
 
 __all__ = [
@@ -20,6 +27,7 @@ __all__ = [
     "folded",
     "leaderboard_tables",
     "preference_tables",
+    "selftest_table",
     "to_dict",
     "to_json",
     "to_junit",

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from harness.deciding.comparison import Flip, LeaderboardRow, sign
 from harness.deciding.gate import worst_verdict
+from harness.deciding.selftest import Characteristic
 from harness.deciding.surfaces.text import bounds_text, estimate_text, folded, headline, plain, subject, title
 from harness.deciding.wording import number, signed, trust_text
 from harness.records import Calibration, Comparison, Estimate, Finding, Metric, Outcome, Verdict
@@ -95,6 +96,24 @@ def comparison_table(comparisons: Sequence[Comparison], metrics: Sequence[Metric
             _said(found, metric),
         )
     return Group(table, Text(f"differences with their {100 * first.confidence:g} % intervals", "dim"))
+
+
+def selftest_table(found: Sequence[Characteristic]) -> RenderableType:
+    """A row for each operating characteristic: its rate with its interval, what is allowed, and whether it holds."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("holds", no_wrap=True)
+    table.add_column("gate on simulated runs", overflow="fold")
+    for name in ("rate", "95 % interval", "allowed"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in found:
+        table.add_row(
+            Text("yes", "bold green") if one.holds else Text("NO", "bold red"),
+            Text(one.name),
+            f"{one.rate:.4f}",
+            f"{one.low:.4f} to {one.high:.4f}",
+            f"at most {one.most:g}" if one.least == 0 else f"at least {one.least:g}",
+        )
+    return table
 
 
 def flip_table(flips: Sequence[Flip], metric: Metric) -> RenderableType:

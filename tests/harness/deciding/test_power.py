@@ -54,3 +54,44 @@ def test_an_earlier_run_replaces_the_assumptions(make_scores, metric):
     line = power.power_plan(GATE, {"test": 500}, spreads={"correctness": found})[1]
     assert line.needed < 15
     assert "in an earlier run" in str(line)
+
+
+def test_a_rule_with_too_few_samples_is_unmistakable():
+    """One point at discordance 0.10 needs 6,183 samples: the line shouts it, and the discordance is the earlier run's."""
+    declared = Gate.model_validate({"baseline": "base", "rules": [{"metric": "exact_match", "no_worse_by": 0.01}]})
+    known = power.Spread(score=0.4, difference=np.sqrt(0.1), discordance=0.1)
+    [line] = power.power_plan(declared, {"test": 500}, binary=["exact_match"], spreads={"exact_match": known})
+    assert (line.needed, line.enough) == (6183, False)
+    assert str(line).startswith(
+        "TOO FEW SAMPLES for exact_match no_worse_by 0.01 on test: 500 cannot detect your margin of 0.01"
+    )
+    assert "needs 6,183 (10.0 % of the samples differ in an earlier run)" in str(line)
+
+
+def test_rules_on_slices_are_as_strong_as_their_smallest_slice():
+    """`each` is told by the smallest slice that is decided about, `where` by its own samples."""
+    values = ["a"] * 400 + ["b"] * 60 + ["c"] * 8
+    rules = [{"metric": "correctness", "no_worse_by": 0.1, "each": "area"},
+             {"metric": "correctness", "no_worse_by": 0.1, "each": "area", "min_n": 10},
+             {"metric": "correctness", "no_worse_by": 0.1, "where": {"area": ["a", "b"]}},
+             {"coverage": 0.5, "where": {"area": "c"}}]  # fmt: skip
+    declared = Gate.model_validate({"baseline": "base", "rules": rules})
+    lines = power.power_plan(declared, {"test": 468}, slices={"test": {"area": values}})
+    assert [(line.n, line.enough) for line in lines] == [(8, False), (60, True), (460, True), (8, True)]
+    assert "in the smallest of 3 slices (area=c)" in str(lines[0])
+
+
+def test_latency_and_lists_say_what_they_allow():
+    """By the binomial: 59 answers for a 95 % quantile; of 500, 16 may be slower; a list needs no number."""
+    rules = [{"latency": 2}, {"cost": 0.1}, {"metric": "correctness", "at_least": 1, "must_pass": ["x", "y"]}]
+    declared = Gate.model_validate({"rules": rules})
+    few = power.power_plan(declared, {"test": 58})
+    assert [(line.needed, line.enough) for line in few] == [(59, False), (None, True), (None, True)]
+    [latency, cost, listed] = power.power_plan(
+        declared, {"test": 500}, spreads={"cost": power.Spread(score=0.02, difference=0.1)}
+    )
+    allowed = int(str(latency).split("answers ")[1].split()[0])
+    ends = [stats.clopper_pearson(k, 500, 0.9)[1] for k in (allowed, allowed + 1)]
+    assert ends[0] <= 0.05 < ends[1]
+    assert cost.detectable == pytest.approx(2.4865 * 0.02 / np.sqrt(500), rel=1e-3)
+    assert "each of 2 samples decides by itself" in str(listed)
