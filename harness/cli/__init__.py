@@ -106,8 +106,11 @@ def build_app() -> typer.Typer:
 
 def main() -> None:
     """Runs the command line and exits with the status of the contract."""
+    from harness.cli.workflow import guard_streams
+
     if not sys.stdout.isatty():
         os.environ.setdefault("COLUMNS", "120")  # a log has no width of its own; 80 would break every table
+    guard_streams()
     status = _run(build_app())
     if status == INTERRUPTED:
         sys.stdout.flush()

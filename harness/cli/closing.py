@@ -30,16 +30,18 @@ def close_run(
     candidates: Sequence[str] = (),
     baseline: str | None = None,
     inconclusive: Literal["block", "warn"] = "block",
+    annotations: bool = False,
 ) -> int:
     """Prints and writes everything a finished run has to say; returns the exit status of the contract.
 
-    `candidates`, `baseline` and `inconclusive` are those of the command line, for the gate.
+    `candidates`, `baseline`, `inconclusive` and `annotations` are those of the command line, for the gate.
 
     Raises:
         UserError: At the end of it all, if the baseline is none, or cannot be compared with.
     """
     from harness.cli.gate import show_blessed, write_surfaces
     from harness.cli.usage import show_usage
+    from harness.cli.workflow import annotate
     from harness.deciding.baseline import Against, scores_against
     from harness.deciding.comparison import leaderboard
     from harness.deciding.efforts import with_efforts
@@ -91,6 +93,8 @@ def close_run(
     show_reasons(answers, judgements, console)
     if verdicts:
         write_surfaces(verdicts, json=json, junit=junit, summary=summary)
+        if annotations:
+            annotate(verdicts, plan.loaded, console)
     show_places(evaluation, home, report, console)
     if refused is not None and (run.status == "complete" or isinstance(refused, UserError)):
         raise refused

@@ -50,6 +50,12 @@ def gate(
     inconclusive: Annotated[
         Inconclusive, typer.Option(help="block: exit status 3 where nothing could be shown; warn: 0.")
     ] = Inconclusive.block,
+    annotations: Annotated[
+        bool | None,
+        typer.Option(
+            "--annotations/--no-annotations", help="Print GitHub annotations; left out, where GITHUB_ACTIONS is true."
+        ),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="The file the run read with --data, if it did.")] = None,
     home: Annotated[Path, typer.Option(help="Where store, runs and adapters live.")] = Path(".muster"),
 ) -> None:
@@ -59,6 +65,7 @@ def gate(
     """
     from rich.console import Console
 
+    from harness.cli.workflow import annotate, in_workflow
     from harness.deciding.baseline import scores_against
     from harness.deciding.comparison import leaderboard
     from harness.deciding.efforts import with_efforts
@@ -100,6 +107,8 @@ def gate(
     show_blessed(against, console)
     console.print(to_terminal(verdicts))
     write_surfaces(verdicts, json=json, junit=junit, summary=summary)
+    if in_workflow() if annotations is None else annotations:
+        annotate(verdicts, loaded, console)
     raise typer.Exit(worst_exit_status(verdicts))
 
 

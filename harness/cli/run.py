@@ -43,6 +43,12 @@ def run(
     inconclusive: Annotated[
         Inconclusive, typer.Option(help="block: exit status 3 where nothing could be shown; warn: 0.")
     ] = Inconclusive.block,
+    annotations: Annotated[
+        bool | None,
+        typer.Option(
+            "--annotations/--no-annotations", help="Print GitHub annotations; left out, where GITHUB_ACTIONS is true."
+        ),
+    ] = None,
     engine: Annotated[Engine, typer.Option(help="Where the work is done.")] = Engine.local,
     no_train: Annotated[bool, typer.Option("--no-train", help="Stop where a training is missing.")] = False,
     no_gate: Annotated[bool, typer.Option("--no-gate", help="Evaluate only; decide nothing.")] = False,
@@ -59,6 +65,7 @@ def run(
     from harness.cli.gate import keep_inputs, to_stdout
     from harness.cli.progress import ProgressStages
     from harness.cli.session import announce, confirm_requests, evaluate_plan, read_plan
+    from harness.cli.workflow import in_workflow
     from harness.deciding.baseline import refuse_drift
     from harness.store import Home
 
@@ -88,6 +95,7 @@ def run(
     status = close_run(
         evaluation, plan, place, console=console, report=report, json=json, junit=junit, summary=summary,
         gate=not no_gate, candidates=candidate or [], baseline=baseline, inconclusive=inconclusive.value,
+        annotations=in_workflow() if annotations is None else annotations,
     )  # fmt: skip
     raise typer.Exit(status)
 

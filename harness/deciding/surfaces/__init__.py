@@ -1,4 +1,4 @@
-"""What a verdict is shown on: JSON, JUnit XML, Markdown and the terminal, all from the one Verdict record.
+"""What a verdict is shown on: JSON, JUnit XML, Markdown, annotations and the terminal, all from the one Verdict record.
 
 No surface decides anything: outcome words and exit statuses are copied from the verdicts, and the worst of several is
 found by `gate.worst_verdict` for all of them. Every text is treated as hostile: names come from files that others
@@ -7,6 +7,7 @@ wrote.
 
 from __future__ import annotations
 
+from harness.deciding.surfaces.annotations import to_annotations
 from harness.deciding.surfaces.machine import to_dict, to_json, to_junit
 from harness.deciding.surfaces.markdown import to_markdown
 from harness.deciding.surfaces.preferences import duel_sentence, preference_tables
@@ -28,6 +29,7 @@ __all__ = [
     "leaderboard_tables",
     "preference_tables",
     "selftest_table",
+    "to_annotations",
     "to_dict",
     "to_json",
     "to_junit",

@@ -3,11 +3,14 @@
 import io
 import json
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
+import lxml.html
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from lxml import etree
 from rich.console import Console
 
 from harness.deciding import gate
@@ -15,6 +18,7 @@ from harness.deciding.comparison import leaderboard
 from harness.deciding.scores import Scores
 from harness.deciding.surfaces import (
     leaderboard_tables,
+    to_annotations,
     to_dict,
     to_json,
     to_junit,
@@ -22,12 +26,27 @@ from harness.deciding.surfaces import (
     to_terminal,
     trust_note,
 )
-from harness.records import Calibration, Figure, Finding, Verdict
+from harness.deciding.surfaces.annotations import Line
+from harness.records import (
+    Answer,
+    Calibration,
+    Completion,
+    Figure,
+    Finding,
+    Judgement,
+    Metric,
+    Run,
+    Sample,
+    Verdict,
+)
+from harness.store import Home, Store
+from reports.queries import load_report
+from reports.render import render
 
 HOSTILE = [
     "<script>alert(1)</script>", "a|b", "`x`", "@octocat", "]]>", "\x1b[31mred\x1b[0m", "\x00\x08", "\ud800", "&amp;",
     "line\nbreak", "[link](http://evil.example)", "www.evil.example", "\u202egnp.exe", "'\"", "[bold]rich[/bold]",
-    "--> <!--",
+    "--> <!--", "::error::x", "##[add-mask]x", "100%\r\n::stop-commands::x", "a:b,c=d",
 ]  # fmt: skip
 TEXTS = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=12), st.just("lora"))
 NUMBERS = st.one_of(st.none(), st.floats(-1, 1))
@@ -55,6 +74,10 @@ def verdicts(draw):
     )  # fmt: skip
 
 
+COMMAND = re.compile(r"::(?P<kind>error|warning|notice) (?P<properties>[^:\r\n]*)::(?P<message>[^\r\n]*)")
+"""A workflow command of GitHub, as its runner takes it apart: at the first `::` after the kind."""
+
+
 def shown(renderable, width=200):
     """What a terminal of this width would show, without colour."""
     console = Console(file=io.StringIO(), width=width, color_system=None)
@@ -79,7 +102,7 @@ def test_all_surfaces_tell_the_same(found):
     assert failures.count("fail") == counts["fail"]
     assert failures.count("inconclusive") == counts["inconclusive"] - skipped
     assert len(list(root.iter("error"))) == counts["incomplete"] == int(root.attrib["errors"])
-    assert len(list(root.iter("skipped"))) == skipped == int(root.attrib["skipped"])
+    assert len(list(root.iter("skipped"))) == skipped == sum(int(s.attrib["skipped"]) for s in root.iter("testsuite"))
     assert len(list(root.iter("testcase"))) == sum(counts.values()) == int(root.attrib["tests"])
 
     heading = f"{worst.outcome.upper()} (exit status {status}"
@@ -90,6 +113,16 @@ def test_all_surfaces_tell_the_same(found):
     lines = shown(to_terminal(found)).splitlines()
     assert any(line.startswith(heading) for line in lines)
     assert len([line for line in lines if re.match("(PASS|FAIL|INCONCLUSIVE|INCOMPLETE) [(]exit", line)]) >= len(found)
+
+    commands = [COMMAND.fullmatch(line) for line in to_annotations(found).splitlines()]
+    kinds = [command["kind"] for command in commands]
+    warned = worst.outcome == "inconclusive" and status == 0
+    whole = "notice" if worst.outcome == "pass" else "warning" if warned else "error"
+    assert f"title=muster%3A {heading}" in next(c.group() for c in commands if c["kind"] == whole)
+    wanted = {"warning": skipped, "error": counts["fail"] + counts["incomplete"] + counts["inconclusive"] - skipped}
+    for kind in ("error", "warning", "notice"):
+        assert kinds.count(kind) == min(wanted.get(kind, 0) + (kind == whole), 10)
+    assert ("error" in kinds) == (status != 0)
 
     if worst.outcome == "inconclusive" and status == 0:
         assert "a warning" in markdown
@@ -124,8 +157,106 @@ def test_no_text_breaks_out(found):
     for line in markdown.splitlines():
         if line.startswith("|"):
             assert len(re.findall(r"(?<!\\)\|", line)) == 9
+    for line in to_annotations(found, {f.rule: Line("a,b:c.yaml", 7) for v in found for f in v.findings}).splitlines():
+        read = COMMAND.fullmatch(line)
+        properties = dict(part.split("=", 1) for part in read["properties"].split(","))
+        assert set(properties) <= {"file", "line", "title"}
+        assert properties.get("file", "a%2Cb%3Ac.yaml") == "a%2Cb%3Ac.yaml"
+        assert not re.search(r"%(?!25|0D|0A|3A|2C)", line)
     text = shown(to_terminal(found), width=300)
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text)
+
+
+JUNIT_10 = """
+<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema">
+  <xs:element name="testsuites"><xs:complexType>
+    <xs:sequence><xs:element ref="testsuite" minOccurs="0" maxOccurs="unbounded"/></xs:sequence>
+    <xs:attribute name="name"/><xs:attribute name="time" type="xs:decimal"/>
+    <xs:attribute name="tests" type="xs:integer"/><xs:attribute name="failures" type="xs:integer"/>
+    <xs:attribute name="errors" type="xs:integer"/>
+  </xs:complexType></xs:element>
+  <xs:element name="testsuite"><xs:complexType>
+    <xs:choice minOccurs="0" maxOccurs="unbounded"><xs:element ref="properties"/><xs:element ref="testcase"/></xs:choice>
+    <xs:attribute name="name" use="required"/><xs:attribute name="tests" type="xs:integer" use="required"/>
+    <xs:attribute name="failures" type="xs:integer" use="required"/><xs:attribute name="time" type="xs:decimal"/>
+    <xs:attribute name="errors" type="xs:integer" use="required"/><xs:attribute name="skipped" type="xs:integer"/>
+  </xs:complexType></xs:element>
+  <xs:element name="properties"><xs:complexType><xs:sequence>
+    <xs:element name="property" maxOccurs="unbounded"><xs:complexType>
+      <xs:attribute name="name" use="required"/><xs:attribute name="value" use="required"/>
+    </xs:complexType></xs:element>
+  </xs:sequence></xs:complexType></xs:element>
+  <xs:element name="testcase"><xs:complexType>
+    <xs:choice minOccurs="0" maxOccurs="1">
+      <xs:element name="failure" type="reason"/><xs:element name="error" type="reason"/>
+      <xs:element name="skipped" type="reason"/><xs:element name="system-out" type="xs:string"/>
+    </xs:choice>
+    <xs:attribute name="name" use="required"/><xs:attribute name="classname" use="required"/>
+    <xs:attribute name="time" type="xs:decimal" use="required"/>
+  </xs:complexType></xs:element>
+  <xs:complexType name="reason" mixed="true"><xs:attribute name="type"/><xs:attribute name="message"/></xs:complexType>
+</xs:schema>
+"""
+"""What Jenkins' junit-10.xsd, GitLab and the GitHub readers all take: a subset of the first, without what muster never writes."""
+
+
+@given(st.lists(verdicts(), min_size=1, max_size=3))
+def test_junit_is_read_by_a_strict_parser(found):
+    """Well-formed for libxml2, without recovery, and valid by the schema, whatever a model wrote."""
+    schema = etree.XMLSchema(etree.fromstring(JUNIT_10))
+    root = etree.fromstring(to_junit(found).encode(), etree.XMLParser(recover=False, resolve_entities=False))
+    schema.assertValid(root)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The report on a small complete run; its verdicts are to be replaced."""
+    run = Run(
+        id="run1", key="k", suite="tiny", suite_version=1, suite_sha="s", data_sha="d", status="complete",
+        started="2026-01-01T00:00:00Z", finished="2026-01-01T00:00:01Z", seconds=1.0,
+        candidates={"base": "b", "lora": "l"}, metrics=(Metric(name="grade"),), judges={"grade": "j"},
+    )  # fmt: skip
+    samples = [Sample(id=f"s{i}", split="test", input="?") for i in range(3)]
+    judgements = [Judgement(id=s.id, metric="grade", score=0.5, candidate=c, key=c + s.id) for c in run.candidates
+                  for s in samples]  # fmt: skip
+    answers = [Answer(key=c + s.id, candidate=c, sample_id=s.id, prompt_sha="p", completion=Completion(text="!"))
+               for c in run.candidates for s in samples]  # fmt: skip
+    with Store.open(Home(tmp_path_factory.mktemp("home"))) as store:
+        store.write_run(run, samples=samples, answers=answers, judgements=judgements, trainings=[])
+        return load_report(store, ["run1"])
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.lists(verdicts(), min_size=1, max_size=3))
+def test_the_report_tells_the_same(report, found):
+    """The page's stamp is the worst outcome with the exit status; each verdict and each finding stands in it as it is."""
+    page = lxml.html.fromstring(render(replace(report, verdicts=tuple(found)), samples="1").encode("utf-8", "replace"))
+    (stamp,) = page.find_class("stamp")
+    assert stamp.find_class("outcome")[0].text == gate.worst_verdict(found).outcome
+    assert f"exit status {gate.worst_exit_status(found)}:" in stamp.text_content()
+    articles = page.xpath("//article[@data-outcome]")
+    assert [article.attrib["data-outcome"] for article in articles] == [v.outcome for v in found]
+    for article, verdict in zip(articles, found, strict=True):
+        assert article.find_class("exit")[0].text == f"exit status {verdict.exit_status}"
+        rows = article.xpath(".//table[contains(@class, 'findings')]/tbody/tr")
+        assert [row.find_class("outcome")[0].text for row in rows] == [f.outcome for f in verdict.findings]
+
+
+def test_no_more_annotations_than_github_shows(make_run, make_scores):
+    """Of 30 errors nine are shown, and the tenth line counts the rest; each at the line of its rule."""
+    names = [f"c{i}" for i in range(29)]
+    declared = gate.Gate.model_validate({"rules": [{"metric": "correctness", "at_least": 0.5}]})
+    found = gate.decide_all(declared, run=make_run(names), scores=make_scores(dict.fromkeys(names, [0] * 20)))
+    text = to_annotations(found, {"correctness at_least 0.5": Line("evals/suite.yaml", 12)})
+    lines = text.splitlines()
+    assert len(lines) == 10
+    assert lines[0].startswith("::error title=muster%3A FAIL (exit status 1)::29 candidates")
+    assert lines[1].startswith(
+        "::error file=evals/suite.yaml,line=12,title=FAIL%3A c0%2C correctness at_least 0.5 on test::c0's"
+    )
+    assert lines[-1] == "::error title=muster::and 21 more, in the summary"
+    with pytest.raises(ValueError, match="at least one"):
+        to_annotations([])
 
 
 def test_the_json_is_the_contracts(make_run, make_scores):
