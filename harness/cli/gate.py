@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from harness.cli.groups import STDOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
     from harness.deciding.baseline import Against
     from harness.deciding.scores import Scores
-    from harness.records import Verdict
+    from harness.records import Calibration, Run, Verdict
     from harness.suite import LoadedSuite
 
 
@@ -66,20 +67,66 @@ def gate(
     from rich.console import Console
 
     from harness.cli.workflow import annotate, in_workflow
-    from harness.deciding.baseline import scores_against
     from harness.deciding.comparison import leaderboard
-    from harness.deciding.efforts import with_efforts
-    from harness.deciding.gate import decide_all, worst_exit_status
-    from harness.deciding.sides import latest_run
+    from harness.deciding.gate import worst_exit_status
     from harness.deciding.surfaces import leaderboard_tables, to_terminal, trust_note
+
+    console = Console(stderr=to_stdout(json, junit, summary))
+    decided = decide_stored(
+        suite, home=home, run=run, candidates=candidate, baseline=baseline, data=data, inconclusive=inconclusive.value
+    )
+    loaded, found, against, verdicts = decided.loaded, decided.run, decided.against, decided.verdicts
+    keep_inputs([loaded.file, loaded.data_path], json, junit, summary)
+    if found.suite_sha != loaded.sha:
+        console.print(f"note: the suite has changed since run {found.id}; these are its present rules", style="yellow")
+    console.print(leaderboard_tables(leaderboard(against.scores, found.metrics), found.metrics))
+    console.print(trust_note(decided.calibrations))
+    show_blessed(against, console)
+    console.print(to_terminal(verdicts))
+    write_surfaces(verdicts, json=json, junit=junit, summary=summary)
+    if in_workflow() if annotations is None else annotations:
+        annotate(verdicts, loaded, console)
+    raise typer.Exit(worst_exit_status(verdicts))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """What became of a stored run by the rules of a suite."""
+
+    loaded: LoadedSuite
+    run: Run
+    against: Against
+    verdicts: list[Verdict]
+    calibrations: Mapping[str, Sequence[Calibration]]
+    """By metric, the cards of its judge."""
+
+
+def decide_stored(
+    suite: str,
+    *,
+    home: Path,
+    run: str = "latest",
+    candidates: Sequence[str] | None = None,
+    baseline: str | None = None,
+    data: Path | None = None,
+    inconclusive: Literal["block", "warn"] = "block",
+) -> Decided:
+    """Decides about a stored run by the suite's present rules; arguments as on the command line.
+
+    Raises:
+        UserError: If suite, run, candidate or baseline cannot be used.
+        NothingEvaluatedError: If there is nothing to decide on.
+    """
+    from harness.deciding.baseline import scores_against
+    from harness.deciding.efforts import with_efforts
+    from harness.deciding.gate import decide_all
+    from harness.deciding.sides import latest_run
     from harness.errors import UserError
     from harness.store import Home, Store
     from harness.store.calibrations import by_metric
     from harness.suite import load_suite
 
-    console = Console(stderr=to_stdout(json, junit, summary))
     loaded = load_suite(suite, data=data)
-    keep_inputs([loaded.file, loaded.data_path], json, junit, summary)
     rules = loaded.suite.gate
     if rules is None:
         raise UserError(
@@ -87,29 +134,20 @@ def gate(
         )
     with Store.open(Home(home), read_only=True) as store:
         found = latest_run(store, loaded.suite.suite, run)
-        against = scores_against(store, found, loaded, baseline=baseline, candidates=candidate or ())
+        against = scores_against(store, found, loaded, baseline=baseline, candidates=candidates or ())
         refuse_absent(loaded, against.scores)
-        scores = with_efforts(against.scores, store, found, rules, candidates=candidate)
+        scores = with_efforts(against.scores, store, found, rules, candidates=candidates)
         calibrations = by_metric(found.judges, store.calibrations())
-    if found.suite_sha != loaded.sha:
-        console.print(f"note: the suite has changed since run {found.id}; these are its present rules", style="yellow")
     verdicts = decide_all(
         rules,
         run=found,
         scores=scores,
-        candidates=candidate,
+        candidates=candidates,
         baseline=against.name,
         default_split=loaded.suite.default_split(),
-        inconclusive=inconclusive.value,
+        inconclusive=inconclusive,
     )
-    console.print(leaderboard_tables(leaderboard(against.scores, found.metrics), found.metrics))
-    console.print(trust_note(calibrations))
-    show_blessed(against, console)
-    console.print(to_terminal(verdicts))
-    write_surfaces(verdicts, json=json, junit=junit, summary=summary)
-    if in_workflow() if annotations is None else annotations:
-        annotate(verdicts, loaded, console)
-    raise typer.Exit(worst_exit_status(verdicts))
+    return Decided(loaded=loaded, run=found, against=against, verdicts=verdicts, calibrations=calibrations)
 
 
 def refuse_absent(loaded: LoadedSuite, scores: Scores) -> None:
