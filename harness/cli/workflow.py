@@ -73,7 +73,7 @@ def annotate(verdicts: Sequence[Verdict], loaded: LoadedSuite, console: Console)
 
 def rule_lines(loaded: LoadedSuite) -> Mapping[str, Line]:
     """Where each rule of the gate stands, by its text."""
-    from harness.deciding.gate import rule_text
+    from harness.deciding.rules import rule_text
     from harness.deciding.surfaces.annotations import Line
 
     gate = loaded.suite.gate

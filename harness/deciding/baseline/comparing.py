@@ -15,7 +15,7 @@ from harness.errors import UserError
 from harness.records import Run
 from harness.suite.baselines import baseline_file
 from harness.suite.explain import quoted, suggest
-from harness.suite.grammar import NAME
+from harness.suite.grammar import NAME, OF_ANSWERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -72,8 +72,13 @@ def scores_against(
         then, label = measure(store, side.run, side.candidate), side.label
         way_out = f"Run {side.candidate} again on the suite as it is, and name that run."
     now = measure(store, run)
-    lines = drifted(then, now, _compared(loaded, list(now.splits)))
-    if lines:
+    compared = _compared(loaded, list(now.splits))
+    if absent := [name for name in compared.metrics if name in OF_ANSWERS and name not in now.judges]:
+        raise UserError(
+            f"a rule compares {quoted(absent, 'and')} with baseline '{label}', which holds scores alone: what answers took "
+            "is compared within a run. Name a candidate of the run as the baseline."
+        )
+    if lines := drifted(then, now, compared):
         raise drift_error(label, lines, way_out=way_out)
     splits, metrics = unchanged(then, now)
     theirs = [row for row in score_rows(then, label) if row[1] in splits and row[5] in metrics]
@@ -121,9 +126,7 @@ def refuse_drift(loaded: LoadedSuite, samples: Iterable[Sample], baseline: str |
 
 def _compared(loaded: LoadedSuite, splits: Sequence[str]) -> Compared:
     rules = loaded.suite.gate.rules if loaded.suite.gate is not None else []
-    declared = loaded.suite.evaluation_splits()
-    default = declared[0] if len(declared) == 1 else "test" if "test" in declared else None
-    return compared_by(rules, splits, default)
+    return compared_by(rules, splits, loaded.suite.default_split())
 
 
 def _known(store: Store, wanted: str, run: Run, loaded: LoadedSuite) -> str:

@@ -27,7 +27,7 @@ class Compared:
 def compared_by(rules: Sequence[Rule], splits: Sequence[str], default_split: str | None) -> Compared:
     """What the rules compare; `splits` are the evaluated ones, of which rules without one mean the default."""
     default = default_split or (splits[0] if len(splits) == 1 else "test")
-    comparing = [rule for rule in rules if rule.better_by is not None or rule.no_worse_by is not None]
+    comparing = [rule for rule in rules if rule.is_paired]
     return Compared(
         splits=tuple(dict.fromkeys(rule.split or default for rule in comparing)),
         metrics=tuple(dict.fromkeys(rule.metric for rule in comparing if rule.metric is not None)),

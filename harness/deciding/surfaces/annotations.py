@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.deciding.gate import worst_verdict
-from harness.deciding.surfaces.text import headline, is_warning, plain, subject
+from harness.deciding.surfaces.text import headline, is_warning, plain, subject, title
 from harness.records import Finding, Verdict
 
 Kind = Literal["error", "warning", "notice"]
@@ -60,8 +60,8 @@ def _kind(verdict: Verdict) -> Kind:
 
 
 def _annotation(kind: Kind, verdict: Verdict, finding: Finding, line: Line | None) -> str:
-    title = f"{finding.outcome.upper()}: {verdict.candidate}, {finding.rule} on {finding.split}"
-    return _command(kind, title, finding.message, line)
+    heading = f"{finding.outcome.upper()}: {verdict.candidate}, {title(finding)} on {finding.split}"
+    return _command(kind, heading, finding.message, line)
 
 
 def _limited(kind: Kind, texts: Sequence[str]) -> list[str]:
@@ -70,9 +70,9 @@ def _limited(kind: Kind, texts: Sequence[str]) -> list[str]:
     return [*texts[: MOST - 1], _command(kind, "muster", f"and {len(texts) - MOST + 1} more, in the summary")]
 
 
-def _command(kind: Kind, title: str, message: str, line: Line | None = None) -> str:
+def _command(kind: Kind, heading: str, message: str, line: Line | None = None) -> str:
     place = {"file": line.file, "line": str(line.number)} if line is not None else {}
-    properties = ",".join(f"{name}={_property(value)}" for name, value in {**place, "title": title}.items())
+    properties = ",".join(f"{name}={_property(value)}" for name, value in {**place, "title": heading}.items())
     return f"::{kind} {properties}::{_data(message)}"
 
 

@@ -160,6 +160,16 @@ def test_edited_rules_and_more_candidates_are_no_drift(folder):
     assert typed(gate, "suite.yaml", "--candidate", "good").exit_code == 0
 
 
+def test_what_answers_took_is_in_no_file(folder):
+    """A rule that compares latencies wants both measured in one run."""
+    bless()
+    text = SUITE.replace("BASELINE", "production").replace("{coverage", "{metric: latency, no_worse_by: 1}, {coverage")
+    (folder / "suite.yaml").write_text(text)
+    done = typed(gate, "suite.yaml", "--candidate", "good")
+    assert isinstance(done.exception, UserError)
+    assert "compares 'latency' with baseline 'production', which holds scores alone" in str(done.exception)
+
+
 def test_an_edited_file_is_not_compared_with(folder):
     """One digit changed by hand: the gate refuses, verify exits 1 and says which part, bless will not go on from it."""
     bless()
