@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -128,5 +128,5 @@ def pytest_runtest_call(item: pytest.Item) -> None:
         _muster(item.config).assert_gate(*mark.args, **mark.kwargs)
 
 
-def _muster(config: pytest.Config) -> Any:
+def _muster(config: pytest.Config) -> Muster:
     return Muster(config.rootpath, config.getoption("--muster-inconclusive"))
