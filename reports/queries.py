@@ -24,7 +24,7 @@ from harness.deciding.scores import Column, Scores, SplitScores
 from harness.deciding.sides import Side, scores_of_both, wanted_metrics
 from harness.deciding.wording import noise_sentence
 from harness.errors import NothingEvaluatedError, UserError
-from harness.records import Answer, Calibration, Comparison, Judgement, Metric, Run, Sample, Verdict
+from harness.records import Answer, Calibration, Comparison, Judgement, Metric, Outcome, Run, Sample, Verdict
 from harness.store import Store
 from harness.store.calibrations import by_metric
 from reports.reliability import by_people, of_card
@@ -51,6 +51,8 @@ from reports.views import (
 
 CONFIDENCE = 0.95
 """Of the report's own intervals, two-sided; a verdict brings its own."""
+OUTCOMES: tuple[Outcome, ...] = ("pass", "inconclusive", "incomplete", "fail")
+"""What may ship stands first."""
 BINS = 10
 SLICE_VALUES = 60
 """Values of one slice column that are tabulated; the most frequent ones."""
@@ -111,7 +113,7 @@ def load_report(
     judgements = store.judgements(run.id)
     if not scores.splits or not judgements:
         raise NothingEvaluatedError(f"run {run.id} holds no judgements, so there is nothing to report. Run it again.")
-    verdicts = tuple(store.verdicts(run.id))
+    verdicts = tuple(sorted(store.verdicts(run.id), key=lambda verdict: OUTCOMES.index(verdict.outcome)))
     candidates = tuple(name for name in run.candidates if name in scores.candidates)
     metrics = tuple(
         metric for metric in run.metrics if any(metric.name in here.metrics for here in scores.splits.values())

@@ -171,19 +171,21 @@ def overall_outcome(report: Report) -> str:
 
 
 def headline(report: Report) -> str:
-    """A sentence an outcome: which candidates pass, and which do not."""
+    """A sentence an outcome: which candidates may ship, and which may not."""
     if not report.verdicts:
         return "No gate decided about this run: the figures are here, the judgement is yours."
     sentences = []
-    for outcome, one, many in (
-        ("pass", "passes the gate", "pass the gate"),
-        ("fail", "fails the gate", "fail the gate"),
-        ("inconclusive", "cannot be told from this data", "cannot be told from this data"),
-        ("incomplete", "is not finished", "are not finished"),
+    for outcome, words in (
+        ("pass", "{} may ship."),
+        ("fail", "{} must not ship."),
+        ("inconclusive", "Of {} it cannot be told from this data."),
+        ("incomplete", "Of {} scores are missing: run it again."),
     ):
         names = [verdict.candidate for verdict in report.verdicts if verdict.outcome == outcome]
         if names:
-            sentences.append(f"{listed(names)} {one if len(names) == 1 else many}.")
+            sentences.append(words.format(listed(names)))
+    if all(verdict.outcome != "pass" for verdict in report.verdicts):
+        sentences.insert(0, "Nothing may ship.")
     return " ".join(sentences)
 
 
@@ -375,11 +377,17 @@ def plain(value: object) -> str:
 
 
 def reason(verdict: Verdict) -> str:
-    """Why the outcome is what it is: the first finding that has it, or that all rules hold."""
+    """Why the outcome is what it is: how many rules came to it, and which."""
+    total = len({finding.rule for finding in verdict.findings})
     if verdict.outcome == "pass":
-        n = len(verdict.findings)
-        return f"All {n} rules hold." if n > 1 else "The rule holds."
-    return next(finding.message for finding in verdict.findings if finding.outcome == verdict.outcome)
+        return f"all {total} rules hold" if total > 1 else "the rule holds"
+    rules = list(dict.fromkeys(f.rule for f in verdict.findings if f.outcome == verdict.outcome))
+    one, many = {
+        "fail": ("fails", "fail"),
+        "inconclusive": ("cannot be told", "cannot be told"),
+        "incomplete": ("lacks scores", "lack scores"),
+    }[verdict.outcome]
+    return f"{len(rules)} of {total} rules {one if len(rules) == 1 else many}: {', '.join(rules)}"
 
 
 def agreement(figure: Figure | None) -> str:

@@ -50,7 +50,7 @@ def test_the_manifest_names_what_the_page_was_made_from(small, fake):
         assert run[name] == getattr(fake.run, name)
     assert run["judges"] == dict(fake.run.judges)
     assert run["candidates"] == dict(fake.run.candidates)
-    assert [entry["candidate"] for entry in manifest["gate"]] == ["few_shot", "lora_r16", "spoilt"]
+    assert [entry["candidate"] for entry in manifest["gate"]] == ["lora_r16", "few_shot", "spoilt"]
     assert len(manifest["calibrations"]) == 3
     assert manifest["muster"] == "0.1.0"
 
