@@ -2,7 +2,8 @@
 
 A page is a function of the store and of its manifest, so whatever differs was changed afterwards, in the page or in the
 store. Everything is compared: texts, attributes (also the coordinates of charts), the data behind the sample browser, and
-last the whole file, so that nothing slips through between the places that have a name.
+last the whole file, so that nothing slips through between the places that have a name. The verdicts, which the store holds
+as the gate gave them, are decided again from the scores.
 """
 
 from __future__ import annotations
@@ -11,15 +12,22 @@ import base64
 import gzip
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from harness.deciding.efforts import with_efforts
+from harness.deciding.gate import decide
+from harness.deciding.scores import Scores
 from harness.deciding.sides import Side
 from harness.errors import UserError
+from harness.records import Run, Verdict
 from harness.store import Store
+from harness.suite.grammar import Gate
 from reports.comparing import render_comparison
 from reports.manifest import card_id, read_manifest
 from reports.queries import load_report
@@ -51,6 +59,9 @@ class Verification:
     numbers: int
     """Numbers on the page and in its data, each of which was recomputed."""
     mismatches: tuple[Mismatch, ...]
+    undecided: tuple[str, ...]
+    """Candidates whose verdicts could not be decided again from the run's own scores, such as those against a blessed
+    baseline: these are held against the stored verdict alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +88,55 @@ def verify_report(store: Store, file: Path) -> Verification:
         raise UserError(f"{file}: is no report of muster (it is not UTF-8). Name one that muster wrote.") from None
     manifest = read_manifest(shown, file)
     recomputed = make_again(store, manifest).encode("utf-8", "replace").decode("utf-8")
+    run = store.run(manifest["runs"][0]["id"])
+    stored = store.verdicts(run.id) if manifest["page"] == "report" else []
+    again = {verdict.candidate: verdict for verdict in decided_again(store, run, stored)}
+    wrong = [
+        m for verdict in stored if verdict.candidate in again for m in _redecided(verdict, again[verdict.candidate])
+    ]
     return Verification(
         runs=tuple(run["id"] for run in manifest["runs"]),
         numbers=sum(_numbers(item) for item in _items(recomputed)),
-        mismatches=tuple(mismatches(shown, recomputed)),
+        mismatches=(*mismatches(shown, recomputed), *wrong),
+        undecided=tuple(verdict.candidate for verdict in stored if verdict.candidate not in again),
     )
+
+
+def decided_again(store: Store, run: Run, verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts of a run, decided again from its scores by the gate in its record.
+
+    Left out are those against a baseline that is none of the run's candidates, and all where the record holds no gate that
+    this version can decide by.
+    """
+    suite = run.record.get("suite")
+    rules = suite.get("gate") if isinstance(suite, Mapping) else None
+    within = [verdict for verdict in verdicts if verdict.baseline is None or verdict.baseline in run.candidates]
+    try:
+        gate = Gate.model_validate(rules)
+        scores = Scores.from_rows(store.scores(run.id), store.modes(run.id))
+        scores = with_efforts(scores, store, run, gate, [verdict.candidate for verdict in within])
+        return [
+            decide(gate, run=run, scores=scores, candidate=verdict.candidate, baseline=verdict.baseline)
+            for verdict in within
+        ]
+    except (ValidationError, UserError):
+        return []
+
+
+def _redecided(stored: Verdict, again: Verdict) -> Iterator[Mismatch]:
+    """Where a stored verdict is not what the scores give: its outcome, and each number of its findings."""
+    place = f"the stored verdict on {stored.candidate}"
+    if stored.outcome != again.outcome:
+        yield Mismatch(place=f"{place}, outcome", shown=stored.outcome, recomputed=again.outcome)
+    if [finding.rule for finding in stored.findings] != [finding.rule for finding in again.findings]:
+        ours, theirs = (", ".join(finding.rule for finding in one.findings) for one in (stored, again))
+        yield Mismatch(place=f"{place}, rules", shown=_short(ours), recomputed=_short(theirs))
+        return
+    for one, other in zip(stored.findings, again.findings, strict=True):
+        for name, value in asdict(one).items():
+            if value != getattr(other, name):
+                where = f"{place}, rule '{one.rule}', {name}"
+                yield Mismatch(place=where, shown=_short(value), recomputed=_short(getattr(other, name)))
 
 
 def make_again(store: Store, manifest: Mapping[str, Any]) -> str:

@@ -52,6 +52,8 @@ def verify(
         typer.echo(str(mismatch))
     if len(found.mismatches) > SHOWN:
         typer.echo(f"and {len(found.mismatches) - SHOWN:,} more")
+    if found.undecided:
+        typer.echo(f"note: held against the stored verdict alone, not decided again: {', '.join(found.undecided)}")
     runs = f"run{'' if len(found.runs) == 1 else 's'} {', '.join(found.runs)}"
     if found.mismatches:
         count = len(found.mismatches)

@@ -144,6 +144,29 @@ def test_a_changed_store_is_told(small, tmp_path):
     assert any(mismatch.place.startswith("leaderboard") for mismatch in found)
 
 
+def test_a_stored_verdict_that_the_scores_do_not_give_is_told(tmp_path):
+    """Verdicts are decided again: one whose number was changed in the store, and so in the page, is told."""
+    home, fake = Home(tmp_path), fake_run(12)
+    (first, *others) = fake.verdicts
+    finding = replace(first.findings[0], estimate=0.9, low=0.8)
+    forged = replace(first, outcome="pass", findings=(finding, *first.findings[1:]))
+    with Store.open(home) as store:
+        replace(fake, verdicts=(forged, *others)).write(store)
+        file = write_report(store, ["latest"], tmp_path / "report.html")
+    found = verified(home, file)
+    assert found.undecided == ()
+    assert [str(mismatch).split(": ")[0] for mismatch in found.mismatches] == [
+        f"the stored verdict on {first.candidate}, outcome",
+        f"the stored verdict on {first.candidate}, rule 'correctness better_by 0.05', estimate",
+        f"the stored verdict on {first.candidate}, rule 'correctness better_by 0.05', low",
+    ]
+    with Store.open(home) as store:
+        replace(fake, verdicts=(replace(first, baseline="main"), *others)).write(store)
+        write_report(store, ["latest"], file)
+    found = verified(home, file)
+    assert (found.undecided, found.mismatches) == ((first.candidate,), ())
+
+
 def test_cards_made_later_do_not_count(small, tmp_path):
     """A report stays right when a judge is calibrated after it: the manifest says which cards it shows."""
     home, fake = Home(tmp_path), fake_run(12)
