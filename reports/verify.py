@@ -114,7 +114,7 @@ def decided_again(store: Store, run: Run, verdicts: Sequence[Verdict]) -> list[V
     try:
         gate = Gate.model_validate(rules)
         scores = Scores.from_rows(store.scores(run.id), store.modes(run.id))
-        scores = with_efforts(scores, store, run, gate, [verdict.candidate for verdict in within])
+        scores = with_efforts(scores, store, run, gate, candidates=[verdict.candidate for verdict in within])
         return [
             decide(gate, run=run, scores=scores, candidate=verdict.candidate, baseline=verdict.baseline)
             for verdict in within
