@@ -509,7 +509,7 @@ def test_the_page_on_human_ratings_is_true(home, monkeypatch):
     home.path.rename(folder / ".muster")
     app = build_app()
     commands = [shlex.split(line)[1:] for line in re.findall(r"^    (muster .*)$", page, re.MULTILINE)]
-    verbs = ["export", "import", "agreement", "labels", "export", "correctness", "import"]
+    verbs = ["export", "import", "agreement", "labels", "export", "relevancy", "import"]
     assert [words[1] for words in commands] == verbs
     rated = 0
     for words in commands:
