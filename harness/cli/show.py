@@ -166,14 +166,62 @@ def show_sample(store: Store, run: Run, name: str, console: Console) -> None:
     for context in sample.contexts:
         _print_part(console, "context", context)
     judgements = [j for j in store.judgements(run.id) if j.id == sample.id]
-    for answer in store.answers(run.id):
-        if answer.sample_id == sample.id:
-            _show_answer(console, answer, [j for j in judgements if j.candidate == answer.candidate])
+    answers = [answer for answer in store.answers(run.id) if answer.sample_id == sample.id]
+    for answer in answers:
+        _show_answer(console, answer, [j for j in judgements if j.candidate == answer.candidate])
+    console.print()
+    console.print(_scores(run, [answer.candidate for answer in answers], judgements))
+    for line in _flips(run, store.verdicts(run.id), judgements):
+        console.print(_text(line))
     for training in store.trainings(run.id):
         for row in training.record.get("nearest", {}).get(sample.id, []):
             where = f"row {row['row']:,} of {row['split']}, similarity {row['similarity']:.2f}"
             told = f"{row['input']}\n→ {row['reference']}"
             _print_part(console, f"near it in the training of {training.candidate}: {where}", told)
+
+
+def _scores(run: Run, candidates: Sequence[str], judgements: Sequence[Judgement]) -> Table:
+    """Every metric by every candidate, raters among the metrics; ✓ and ✕ where the score passes or fails its cut."""
+    from harness.deciding.cuts import cut_of
+
+    by_cell = {(j.metric, j.candidate): j for j in judgements}
+    table = _plain_table("scores", "metric", "passes at", *candidates)
+    for metric in run.metrics:
+        cut = cut_of(run, metric)
+        cells = []
+        for candidate in candidates:
+            judged = by_cell.get((metric.name, candidate))
+            mark = (
+                ""
+                if judged is None or judged.score is None or cut is None
+                else " ✓"
+                if cut.passes(judged.score)
+                else " ✕"
+            )
+            cells.append("–" if judged is None or judged.score is None else f"{judged.score:.4f}{mark}")
+        side = "≥" if metric.direction == "higher" else "≤"
+        table.add_row(*map(_text, (metric.name, "–" if cut is None else f"{side} {cut.value:g}", *cells)))
+    return table
+
+
+def _flips(run: Run, verdicts: Sequence[Verdict], judgements: Sequence[Judgement]) -> list[str]:
+    """A line for each metric on which a candidate passes and the gate's baseline fails, or the other way round."""
+    from harness.deciding.cuts import cut_of
+
+    baseline = next((v.baseline for v in verdicts if v.baseline in run.candidates), None)
+    by_cell = {(j.metric, j.candidate): j.score for j in judgements if j.score is not None}
+    lines = []
+    for metric in run.metrics:
+        cut, before = cut_of(run, metric), by_cell.get((metric.name, baseline or ""))
+        if cut is None or before is None:
+            continue
+        for candidate in run.candidates:
+            now = by_cell.get((metric.name, candidate))
+            if now is not None and cut.passes(now) != cut.passes(before):
+                how = "fail → pass" if cut.passes(now) else "pass → fail"
+                limit = f" ({cut.rule})" if cut.rule else ""
+                lines.append(f"{how}  {candidate} against {baseline} on {metric.name}: {before:.4f} → {now:.4f}{limit}")
+    return lines
 
 
 def find_sample(samples: Sequence[Sample], name: str) -> list[Sample]:
@@ -229,7 +277,7 @@ def _show_answer(console: Console, answer: Answer, judgements: Sequence[Judgemen
         "finish": made.finish_reason,
         "prompt tokens": made.prompt_tokens,
         "answer tokens": made.completion_tokens,
-        "seconds": made.seconds,
+        "seconds": None if made.seconds is None else f"{made.seconds:.3f}",
         "prompt": answer.prompt_sha[:12],
         "key": answer.key[:12],
     }
@@ -253,8 +301,26 @@ def _evidence(value: Any, indent: str = "") -> str:
     if isinstance(value, dict):
         return "\n".join(f"{indent}{key}: {_leaf(inner, indent)}" for key, inner in value.items())
     if isinstance(value, list):
-        return "\n".join(f"{indent}- {_leaf(inner, indent)}" for inner in value)
+        return "\n".join(f"{indent}- {_item(inner, indent)}" for inner in value)
     return f"{indent}{_leaf(value, indent)}"
+
+
+def _item(value: Any, indent: str) -> str:
+    """An item of a list: what is judged first, its figures in the same line, a long premise below."""
+    if not isinstance(value, dict):
+        return _leaf(value, indent)
+    said = value.get("sentence", value.get("text"))
+    figures = {
+        key: inner for key, inner in value.items()
+        if key not in ("sentence", "text", "premise") and not isinstance(inner, dict | list)
+    }  # fmt: skip
+    deep = {key: inner for key, inner in value.items() if isinstance(inner, dict | list)}
+    told = ", ".join(f"{key} {json.dumps(_rounded(inner), ensure_ascii=False)}" for key, inner in figures.items())
+    parts = [str(said)] if said is not None else []
+    parts += [told.replace('"', "")] if told else []
+    parts += [f"against: {value['premise']}"] if value.get("premise") else []
+    parts += [_evidence(deep, "").strip()] if deep else []
+    return f"\n{indent}  ".join("\n".join(parts).splitlines())
 
 
 def _leaf(value: Any, indent: str) -> str:

@@ -28,12 +28,12 @@ def cut_of(run: Run, metric: Metric) -> Cut | None:
     """The limit of the gate's first rule on the metric's mean, else the middle of its scale; None on a scale without end.
 
     A rule limits a mean, and a sample is held against the same number: it is the only one the suite's author has named.
-    Limits of single slices are not taken for all samples.
+    Limits of single slices (`where`) are not taken for all samples.
     """
     for rule in gate_rules(run):
         for condition in ("at_least", "at_most"):
             limit = rule.get(condition)
-            if rule.get("metric") == metric.name and not rule.get("slice") and isinstance(limit, int | float):
+            if rule.get("metric") == metric.name and not rule.get("where") and isinstance(limit, int | float):
                 told = f"{metric.name} {condition} {limit:g}"
                 return Cut(value=float(limit), rule=told, direction=metric.direction)
     if not math.isfinite(metric.high) or not math.isfinite(metric.low):

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 from fake_run import GATE, METRICS
 
+from harness.cli.show import show
 from harness.deciding.cuts import cut_of
 from harness.errors import UserError
 from harness.records import Metric
@@ -53,7 +54,7 @@ def test_cut_is_the_gates_limit_or_the_middle(fake):
     assert not toxicity.passes(0.0501)
     assert correctness.passes(0.5)
     assert cut_of(fake.run, Metric(name="perplexity", direction="lower", low=1.0, high=float("inf"))) is None
-    rules = [{"metric": "correctness", "at_least": 0.7, "slice": {"urgency": "soon"}}, {"coverage": 0.9}]
+    rules = [{"metric": "correctness", "at_least": 0.7, "where": {"urgency": "soon"}}, {"coverage": 0.9}]
     other = replace(fake.run, record={"suite": {"gate": {**GATE, "rules": rules}}})
     assert cut_of(other, METRICS[0]).rule == ""
 
@@ -120,3 +121,31 @@ def test_rounding_never_carries_a_score_over_its_cut(report):
 def test_the_same_value_gives_the_same_text():
     """Reports of one run are equal, byte for byte."""
     assert encode({"a": [1, "ä"]}) == encode({"a": [1, "ä"]})
+
+
+def test_show_prints_all_that_is_known_of_a_sample(home, fake, capsys):
+    """Texts, prompts, tokens, each judgement with evidence, every score beside its cut, and each flip by the records."""
+    sample = fake.samples[2]
+    show(fake.run.id, sample.id, home.path)
+    told = " ".join(capsys.readouterr().out.split())
+    for answer in (a for a in fake.answers if a.sample_id == sample.id):
+        assert " ".join(answer.completion.text.split()) in told
+        assert " ".join(answer.prompt[0].content.split()) in told
+        assert f"answer tokens {answer.completion.completion_tokens}" in told
+    flips = set()
+    for judged in (j for j in fake.judgements if j.id == sample.id):
+        assert f"{judged.score:.4f}" in told
+        cut = cut_of(fake.run, next(m for m in METRICS if m.name == judged.metric))
+        before = next(
+            j.score for j in fake.judgements if (j.id, j.candidate, j.metric) == (sample.id, "base", judged.metric)
+        )
+        if cut.passes(before) != cut.passes(judged.score):
+            how = "fail → pass" if cut.passes(judged.score) else "pass → fail"
+            flips.add(f"{how} {judged.candidate} against base on {judged.metric}: {before:.4f} → {judged.score:.4f}")
+    assert flips
+    assert set(re.findall(r"(?:fail → pass|pass → fail) \S+ against base on \S+ [\d.]+ → [\d.]+", told)) == flips
+    sentence = next(
+        j for j in fake.judgements if (j.id, j.candidate, j.metric) == (sample.id, "base", "correctness")
+    ).evidence["sentences"][0]
+    assert f"- {sentence['sentence']} label {sentence['label']}, entailment" in told
+    assert "near it in the training of lora_r16: row 1,003 of train" in told
