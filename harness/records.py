@@ -347,6 +347,10 @@ class Estimate:
     high: float | None
     confidence: float
     method: str
+    lowest: float | None = None
+    """The mean, had every unscored sample the lowest score of the scale; `highest` likewise. None where all are scored, where
+    the figure is no mean or the scale has no end, and for ratings by people, who are asked about some samples only."""
+    highest: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -458,7 +462,9 @@ class Calibration:
     """Whether the judge was trained on the set. `held out`: on other rows of its source; `fitted`: only its few weights were."""
     record: Mapping[str, Any] = field(default_factory=dict)
     """How it was computed: `positive`, `cut`, `ties`, `interval`, `baselines`, where they apply; `reliability`: the bins of
-    its diagram (`harness.stats.ReliabilityBin`)."""
+    its diagram (`harness.stats.ReliabilityBin`). For corrections of the judge's means, `confusion` at the cut (hits,
+    positives, rejections, negatives; clustered cases count for fewer) and `labelled`: the key of each judgement, and its
+    label on the metric's scale."""
 
     @property
     def headline(self) -> Figure:

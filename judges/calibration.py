@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from harness.errors import UserError
 from harness.records import Calibration, Case, Figure, Judgement, Metric, fingerprint
-from harness.stats import bca, clopper_pearson, left_out, reliability_bins, resampled
+from harness.stats import bca, clopper_pearson, effective_size, left_out, reliability_bins, resampled
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -68,6 +68,8 @@ class Truth:
     """Which cases should score high, where that is a yes or no."""
     meaning: str
     """In words: which label a high score stands for."""
+    reverse: bool = False
+    """Whether grades are negated, because a high label goes with a low score."""
 
 
 def read_truth(
@@ -122,7 +124,7 @@ def _graded(numbers: list[float], *, at_least: float | None, reverse: bool) -> T
         positives = tuple((number >= at_least) != reverse for number in numbers)
         meaning = f"positive: grades {'below' if reverse else 'from'} {at_least:g}"
     values = tuple(-number if reverse else number for number in numbers)
-    return Truth(task="grades", values=values, positive=positives, meaning=meaning)
+    return Truth(task="grades", values=values, positive=positives, meaning=meaning, reverse=reverse)
 
 
 def calibrate(
@@ -139,6 +141,7 @@ def calibrate(
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    selected: bool = False,
 ) -> Calibration:
     """The calibration card of a judge on one set.
 
@@ -155,6 +158,7 @@ def calibrate(
         confidence: Of the two-sided intervals.
         resamples: Of the bootstrap.
         seed: Of folds and resamples.
+        selected: Whether the cases were chosen by their scores, as flips are: then the card corrects no mean.
     """
     scored = [i for i, judgement in enumerate(judgements) if judgement.score is not None]
     if not scored:
@@ -177,7 +181,12 @@ def calibrate(
         parts.append(binary_figures(scores, positive, cut=middle, fitted=fitted, metric=metric,
                                     decisions=truth.task != "classes", ranks=truth.task == "binary"))  # fmt: skip
         record["cut"] = metric.low + middle * (metric.high - metric.low)
+        if truth.task != "classes" and not selected:
+            record["confusion"] = confusion(scores >= middle, positive, codes if clusters is not None else None)
     if truth.task != "classes":
+        if not selected:
+            keys = [fingerprint([judge_fingerprint, cases[i].sha]) for i in scored]
+            record["labelled"] = dict(zip(keys, _on_the_scale(truth, values, metric), strict=False))
         record["ties"] = tie_counts(scores, np.array(values, dtype=np.float64))
         shares = _on_unit_scale(np.array(values, dtype=np.float64) if positive is None else positive)
         bins = reliability_bins(scores, shares, confidence=confidence, bins=BINS)
@@ -209,6 +218,30 @@ def _on_unit_scale(truth: Floats | Marks) -> Floats:
     values = truth.astype(np.float64)
     low, high = (0.0, 1.0) if truth.dtype == bool else (float(values.min()), float(values.max()))
     return (values - low) / ((high - low) or 1.0)
+
+
+def confusion(decided: Marks, positive: Marks, clusters: Codes | None) -> dict[str, float]:
+    """How often the judge found people's yes and no, for corrections of other data (`harness.stats.Confusion`).
+
+    In independent cases: clustered ones count for as many as know sensitivity and specificity as well.
+    """
+    found: dict[str, float] = {}
+    for name, total, own, right in (
+        ("hits", "positives", positive, decided),
+        ("rejections", "negatives", ~positive, ~decided),
+    ):
+        marks = right[own].astype(np.float64)
+        size = effective_size(marks, None if clusters is None else clusters[own]) if len(marks) else 0.0
+        found |= {name: float(marks.mean()) * size if len(marks) else 0.0, total: size}
+    return found
+
+
+def _on_the_scale(truth: Truth, values: Sequence[Any], metric: Metric) -> list[float]:
+    """The labels on the metric's own scale; none where grades go beyond it, for nobody knows what they are on it."""
+    if truth.task == "binary":
+        return [metric.high if value else metric.low for value in values]
+    grades = [float(value) + (metric.low + metric.high if truth.reverse else 0.0) for value in values]
+    return grades if all(metric.low <= grade <= metric.high for grade in grades) else []
 
 
 def _shares(task: str, values: Sequence[Any], positive: Marks | None) -> dict[str, Marks]:

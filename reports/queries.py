@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 
 from harness.deciding.comparison import Flip, compare, estimate, flips, leaderboard, rank_sets, sign
+from harness.deciding.corrections import run_corrections
 from harness.deciding.cuts import Cut, cut_of, gate_rules
 from harness.deciding.efforts import price_of
 from harness.deciding.preferences import run_preferences
 from harness.deciding.scores import Column, Scores, SplitScores
 from harness.deciding.sides import Side, scores_of_both, wanted_metrics
-from harness.deciding.wording import noise_sentence
+from harness.deciding.slices import MOST_VALUES, slice_differences
+from harness.deciding.wording import driver_sentence, multiplicity_sentence, noise_sentence
 from harness.errors import NothingEvaluatedError, UserError
 from harness.records import Answer, Calibration, Comparison, Judgement, Metric, Outcome, Run, Sample, Verdict
 from harness.store import Store
@@ -54,8 +56,6 @@ CONFIDENCE = 0.95
 OUTCOMES: tuple[Outcome, ...] = ("pass", "inconclusive", "incomplete", "fail")
 """What may ship stands first."""
 BINS = 10
-SLICE_VALUES = 60
-"""Values of one slice column that are tabulated; the most frequent ones."""
 MOVES = 5
 """Drops and gains listed a candidate and metric."""
 
@@ -119,13 +119,14 @@ def load_report(
         metric for metric in run.metrics if any(metric.name in here.metrics for here in scores.splits.values())
     )
     baseline, declared = _baseline(run, verdicts, candidates)
+    known_cards = store.calibrations() if cards is None else cards
     primary = _primary(run, metrics)
     answers = _by_sample(store.answers(run.id))
     prices = {name: price_of(run, name) for name in candidates}
     boards = tuple(
         _board(scores, split, metrics, candidates, baseline, primary, answers, prices) for split in scores.splits
     )
-    tables, worse, made = _slices(scores, metrics, candidates, baseline)
+    tables, worse, compared = _slices(scores, metrics, candidates, baseline)
     samples = _samples(store.samples(run.id), answers, judgements, baseline, metrics, tuple(scores.splits))
     trainings = tuple(store.trainings(run.id))
     return Report(
@@ -138,14 +139,14 @@ def load_report(
         verdicts=verdicts,
         boards=boards,
         preferences=tuple(run_preferences(store, run, CONFIDENCE)),
+        corrections=tuple(run_corrections(store, run, scores, known_cards, baseline, CONFIDENCE)),
         slices=tables,
         worse_slices=worse,
-        slice_comparisons=made,
+        slice_comparisons=compared,
+        drivers=_drivers(scores, worse, baseline),
         flips=_all_flips(run, scores, metrics, candidates, baseline, {s.sample.id: s.sample.input for s in samples}),
         samples=samples,
-        judges=_judge_cards(
-            run, metrics, judgements, by_metric(run.judges, store.calibrations() if cards is None else cards)
-        ),
+        judges=_judge_cards(run, metrics, judgements, by_metric(run.judges, known_cards)),
         trainings=trainings,
         sweeps=sweeps(boards, baseline),
         worst=worst_answers(trainings, samples, next(metric for metric in metrics if metric.name == boards[0].primary)),
@@ -199,7 +200,7 @@ def load_comparison(
         for split, here in scores.splits.items()
         if known & set(here.metrics)
     )
-    tables, worse, made = _slices(scores, shared, names, baseline)
+    tables, worse, compared = _slices(scores, shared, names, baseline)
     views = _samples(list(samples.values()), by_sample, judgements, baseline, shared, tuple(scores.splits))
     texts = {view.sample.id: view.sample.input for view in views}
     return Report(
@@ -212,9 +213,11 @@ def load_comparison(
         verdicts=(),
         boards=boards,
         preferences=(),
+        corrections=(),
         slices=tables,
         worse_slices=worse,
-        slice_comparisons=made,
+        slice_comparisons=compared,
+        drivers=_drivers(scores, worse, baseline),
         flips=_all_flips(first.run, scores, shared, names, baseline, texts),
         samples=views,
         judges=_judge_cards(
@@ -362,67 +365,67 @@ def _mean(values: Iterable[int | None]) -> float | None:
 
 def _slices(
     scores: Scores, metrics: Sequence[Metric], candidates: Sequence[str], baseline: str | None
-) -> tuple[tuple[SliceTable, ...], tuple[WorseSlice, ...], int]:
-    """Tables by split, column and metric; the slices where a candidate is clearly worse; how many were compared."""
+) -> tuple[tuple[SliceTable, ...], tuple[WorseSlice, ...], str]:
+    """Tables by split, column and metric; the slices where a candidate is clearly worse; what was compared, in words."""
+    differences = []
+    if baseline is not None:
+        differences = slice_differences(scores, metrics, candidates, baseline, list(scores.splits), CONFIDENCE)
+    by_cell = {(one.comparison.split, one.comparison.metric, one.column, one.value, one.comparison.candidate): one
+               for one in differences}  # fmt: skip
     tables = []
     for split, here in scores.splits.items():
         judged = [metric for metric in metrics if metric.name in here.metrics]
         for column, values in here.slices.items():
             sizes = Counter(value for value in values if value is not None)
-            shown = sorted(sizes, key=lambda value: (-sizes[value], value))[:SLICE_VALUES]
-            parts = {value: _within(scores, split, np.array([v == value for v in values])) for value in shown}
+            shown = sorted(sizes, key=lambda value: (-sizes[value], value))[:MOST_VALUES]
+            parts = {value: np.array([v == value for v in values]) for value in shown}
             for metric in judged:
                 rows = tuple(
                     SliceRow(
-                        value=value, samples=sizes[value], cells=_slice_cells(part, split, metric, candidates, baseline)
+                        value=value,
+                        samples=sizes[value],
+                        cells=tuple(
+                            SliceCell(
+                                candidate=name,
+                                estimate=estimate(here, metric, name, confidence=CONFIDENCE, within=mask),
+                                difference=by_cell.get((split, metric.name, column, value, name)),
+                            )
+                            for name in candidates
+                        ),
                     )
-                    for value, part in parts.items()
+                    for value, mask in parts.items()
                 )
                 left_out = len(sizes) - len(shown)
                 tables.append(SliceTable(column=column, split=split, metric=metric, rows=rows, left_out=left_out))
-    worse, made = _worse(tables)
-    return tuple(tables), worse, made
-
-
-def _within(scores: Scores, split: str, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> Scores:
-    """The scores of some samples of one split."""
-    here = scores.splits[split]
-    part = SplitScores(
-        ids=tuple(i for i, wanted in zip(here.ids, mask, strict=True) if wanted),
-        clusters=None if here.clusters is None else here.clusters[mask],
-        slices={},
-        columns={key: column.within(mask) for key, column in here.columns.items()},
+    by_name = {metric.name: metric for metric in metrics}
+    worse = [
+        WorseSlice(difference=one, metric=by_name[one.comparison.metric])
+        for one in differences
+        if one.value is not None and leaning(one.comparison, by_name[one.comparison.metric]) == "worse"
+    ]
+    worse.sort(
+        key=lambda found: (not found.difference.stands, sign(found.metric) * (found.difference.contribution or 0))
     )
-    return Scores(candidates=scores.candidates, splits={split: part})
+    return tuple(tables), tuple(worse), multiplicity_sentence(differences, CONFIDENCE) if differences else ""
 
 
-def _slice_cells(
-    part: Scores, split: str, metric: Metric, candidates: Sequence[str], baseline: str | None
-) -> tuple[SliceCell, ...]:
+def _drivers(scores: Scores, worse: Sequence[WorseSlice], baseline: str | None) -> tuple[str, ...]:
+    """A sentence for each slice that drives a candidate's loss on a split."""
     return tuple(
-        SliceCell(
-            candidate=name,
-            estimate=estimate(part.splits[split], metric, name, confidence=CONFIDENCE),
-            comparison=_against(part, metric, name, baseline, split),
+        driver_sentence(
+            one.difference,
+            compare(
+                scores,
+                one.metric,
+                one.difference.comparison.candidate,
+                baseline,
+                one.difference.comparison.split,
+                CONFIDENCE,
+            ),
         )
-        for name in candidates
+        for one in worse
+        if baseline is not None and one.difference.drives
     )
-
-
-def _worse(tables: Sequence[SliceTable]) -> tuple[tuple[WorseSlice, ...], int]:
-    found, made = [], 0
-    for table in tables:
-        for row in table.rows:
-            for cell in row.cells:
-                made += cell.comparison is not None and cell.comparison.low is not None
-                if cell.comparison is not None and leaning(cell.comparison, table.metric) == "worse":
-                    found.append(
-                        WorseSlice(
-                            column=table.column, value=row.value, comparison=cell.comparison, metric=table.metric
-                        )
-                    )
-    found.sort(key=lambda worse: sign(worse.metric) * (worse.comparison.difference or 0.0))
-    return tuple(found), made
 
 
 def leaning(comparison: Comparison, metric: Metric) -> str:

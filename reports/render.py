@@ -24,18 +24,28 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.deciding.corrections import Correction
 from harness.deciding.counts import LEFT_OUT
 from harness.deciding.gate import run_exit_status, worst_outcome
 from harness.deciding.preferences import Preferences
+from harness.deciding.slices import MOST_VALUES
 from harness.deciding.surfaces import folded
 from harness.deciding.surfaces.preferences import bias_sentence, elo_text
-from harness.deciding.wording import figure_name, figure_text, number, trust_text
+from harness.deciding.wording import (
+    correction_method,
+    correction_subject,
+    figure_name,
+    figure_text,
+    number,
+    slice_name,
+    trust_text,
+)
 from harness.errors import UserError
 from harness.records import Calibration, Figure, Finding, Metric, Training, Verdict
 from harness.store import Store
 from reports import charts
 from reports.manifest import build_manifest
-from reports.queries import CONFIDENCE, SLICE_VALUES, leaning, load_report
+from reports.queries import CONFIDENCE, leaning, load_report
 from reports.samples import MAX_TEXT, choose, pack, page_facts
 from reports.trainings import (
     judged_series,
@@ -249,13 +259,16 @@ def page_environment() -> Environment:
         plain=plain,
         trust=trust_text,
         figure_name=figure_name,
+        slice_name=slice_name,
+        correction_method=correction_method,
+        correction_subject=correction_subject,
         agreement=agreement,
         sweep_points=sweep_points,
     )
     environment.globals.update(
         OUTCOME_WORDS=OUTCOME_WORDS,
         STATIC_SAMPLES=STATIC_SAMPLES,
-        SLICE_VALUES=SLICE_VALUES,
+        MOST_VALUES=MOST_VALUES,
         MAX_TEXT=MAX_TEXT,
         CONFIDENCE=CONFIDENCE,
         charts=charts,
@@ -265,6 +278,7 @@ def page_environment() -> Environment:
         elo_domain=elo_domain,
         bias_sentence=bias_sentence,
         slice_domain=slice_domain,
+        correction_domain=correction_domain,
         finding_domain=finding_domain,
         folded=folded,
         LEFT_OUT=LEFT_OUT,
@@ -451,6 +465,12 @@ def agreement_domain(cards: Sequence[Calibration]) -> charts.Point:
         value for card in cards for value in (card.headline.value, card.headline.low, card.headline.high)
         if value is not None
     )  # fmt: skip
+
+
+def correction_domain(correction: Correction) -> charts.Point:
+    """The axis of one correction: what the judge says, and the interval of what people would have said."""
+    found = (correction.raw, correction.estimate, correction.low, correction.high)
+    return charts.padded(value for value in found if value is not None)
 
 
 def slice_domain(table: SliceTable) -> charts.Point:

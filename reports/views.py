@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness.deciding.corrections import Correction
 from harness.deciding.preferences import Preferences
+from harness.deciding.slices import SliceDifference
 from harness.records import Answer, Calibration, Comparison, Estimate, Judgement, Metric, Run, Sample, Training, Verdict
 from harness.stats import ReliabilityBin
 
@@ -142,7 +144,8 @@ class SliceCell:
 
     candidate: str
     estimate: Estimate
-    comparison: Comparison | None
+    difference: SliceDifference | None
+    """To the baseline; None for the baseline itself, and where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,9 +173,7 @@ class SliceTable:
 class WorseSlice:
     """A slice in which a candidate is worse than the baseline, its interval clear of zero."""
 
-    column: str
-    value: str
-    comparison: Comparison
+    difference: SliceDifference
     metric: Metric
 
 
@@ -314,10 +315,15 @@ class Report:
     boards: tuple[Board, ...]
     preferences: tuple[Preferences, ...]
     """Of each pairwise judge on each split."""
+    corrections: tuple[Correction, ...]
+    """What people would have said, where their labels tell."""
     slices: tuple[SliceTable, ...]
     worse_slices: tuple[WorseSlice, ...]
-    slice_comparisons: int
-    """How many slice comparisons with an interval were made, for the reader who counts chance hits."""
+    """Those that stand among all comparisons first, then by what they do to the whole difference."""
+    slice_comparisons: str
+    """How many slices were compared, and how many stand; empty where none were."""
+    drivers: tuple[str, ...]
+    """A sentence for each slice that drives a candidate's loss."""
     flips: tuple[Flips, ...]
     samples: tuple[ReportSample, ...]
     judges: tuple[JudgeCard, ...]

@@ -76,7 +76,7 @@ def calibrate(
     card = calibration.calibrate(
         cases, judgements, truth, judge=judge, judge_fingerprint=built.fingerprint, metric=built.metric,
         labels=name or labels.stem, clusters=[clusters[i] for i in kept] if any(clusters) else None, cut=cut,
-        resamples=resamples, seed=seed,
+        resamples=resamples, seed=seed, selected=any(row.values.get("selected") for row in rows.rows),
     )  # fmt: skip
     path = write_calibration(Home(home), card)
     if out is not None:

@@ -44,11 +44,18 @@ def close_run(
     from harness.cli.workflow import annotate
     from harness.deciding.baseline import Against, scores_against
     from harness.deciding.comparison import leaderboard
+    from harness.deciding.corrections import run_corrections
     from harness.deciding.efforts import with_efforts
     from harness.deciding.gate import decide_all, run_exit_status
     from harness.deciding.preferences import run_preferences
     from harness.deciding.scores import Scores
-    from harness.deciding.surfaces import leaderboard_tables, preference_tables, to_terminal, trust_note
+    from harness.deciding.surfaces import (
+        correction_table,
+        leaderboard_tables,
+        preference_tables,
+        to_terminal,
+        trust_note,
+    )
     from harness.deciding.wording import noise_sentence
     from harness.errors import MusterError, NothingEvaluatedError, UserError
     from harness.store import Store
@@ -76,12 +83,16 @@ def close_run(
 
             write_report(store, [run.id], report)
         preferred = run_preferences(store, run)
-        calibrations = by_metric(run.judges, store.calibrations())
+        cards = store.calibrations()
+        calibrations = by_metric(run.judges, cards)
+        corrected = run_corrections(store, run, against.scores, cards, against.name)
         answers = store.answers(run.id) if run.status != "complete" else []
         judgements = store.judgements(run.id) if run.status != "complete" else []
     shown = [*run.candidates, *(name for name in against.scores.candidates if name not in run.candidates)]
     console.print(leaderboard_tables(leaderboard(against.scores, run.metrics, shown), run.metrics))
     console.print(trust_note(calibrations))
+    if corrected:
+        console.print(correction_table(corrected))
     for name, entry in run.record.get("judge_noise", {}).items():
         console.print(f"noise of {name}: {noise_sentence(entry)}", style="dim", highlight=False, markup=False)
     if preferred:

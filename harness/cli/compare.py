@@ -24,6 +24,7 @@ def compare(
     run: Annotated[str, typer.Option(help="The run whose candidates are meant.")] = "latest",
     metric: Annotated[list[str] | None, typer.Option(help="Only this metric; repeatable.")] = None,
     flips: Annotated[int, typer.Option(min=0, help="Show so many changed samples of each metric.")] = 5,
+    slices: Annotated[int, typer.Option(min=0, help="Show so many slices of each metric, by what they do to it.")] = 5,
     confidence: Annotated[float, typer.Option(help="Of the two-sided intervals.")] = 0.95,
     html: Annotated[
         Path | None, typer.Option(help="Write the comparison as a page too, with both answers of what changed.")
@@ -47,7 +48,9 @@ def compare(
             names = ", ".join(first.candidate for first, _ in found)
             raise UserError(f"'--html' is about two candidates (the runs share {names}). Name RUN:CANDIDATE twice.")
         for first, second in found:
-            show_pair(store, first, second, metric or [], flips=flips, confidence=confidence, console=console)
+            show_pair(
+                store, first, second, metric or [], flips=flips, slices=slices, confidence=confidence, console=console
+            )
         if html is not None:
             from reports.comparing import write_comparison
 
@@ -83,7 +86,15 @@ def is_candidate(name: str, run: Run) -> bool:
 
 
 def show_pair(
-    store: Store, first: Side, second: Side, wanted: list[str], *, flips: int, confidence: float, console: Console
+    store: Store,
+    first: Side,
+    second: Side,
+    wanted: list[str],
+    *,
+    flips: int,
+    slices: int,
+    confidence: float,
+    console: Console,
 ) -> None:
     """Prints one comparison.
 
@@ -93,7 +104,9 @@ def show_pair(
     from harness.deciding import comparison
     from harness.deciding.preferences import run_preferences
     from harness.deciding.sides import scores_of_both, shared_metrics, wanted_metrics
-    from harness.deciding.surfaces import comparison_table, duel_sentence, flip_table
+    from harness.deciding.slices import slice_differences
+    from harness.deciding.surfaces import comparison_table, duel_sentence, flip_table, slice_table
+    from harness.deciding.wording import multiplicity_sentence
 
     metrics, changed = wanted_metrics(first.run, second.run, wanted), shared_metrics(first.run, second.run)[1]
     scores, candidate, baseline = scores_of_both(store, first, second)
@@ -107,6 +120,12 @@ def show_pair(
             if duel is not None and one.split == split and one.metric in {metric.name for metric in judged}:
                 sentence = duel_sentence(duel, first.candidate, second.candidate)
                 console.print(f"{one.metric}: {sentence}", markup=False, highlight=False)
+        parts = slice_differences(scores, judged, [candidate], baseline, [split], confidence) if slices else []
+        for metric, whole in zip(judged, found, strict=True):
+            if any(one.comparison.metric == metric.name and one.contribution is not None for one in parts):
+                console.print(slice_table(parts, whole, metric, slices))
+        if parts:
+            console.print(multiplicity_sentence(parts, confidence), style="dim", highlight=False)
         for metric in judged if flips else []:
             changes = comparison.flips(scores, metric, candidate, baseline, split, limit=flips)
             if changes:

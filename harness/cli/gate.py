@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.deciding.baseline import Against
+    from harness.deciding.corrections import Correction
     from harness.deciding.scores import Scores
     from harness.records import Calibration, Run, Verdict
     from harness.suite import LoadedSuite
@@ -69,7 +70,7 @@ def gate(
     from harness.cli.workflow import annotate, in_workflow
     from harness.deciding.comparison import leaderboard
     from harness.deciding.gate import worst_exit_status
-    from harness.deciding.surfaces import leaderboard_tables, to_terminal, trust_note
+    from harness.deciding.surfaces import correction_table, leaderboard_tables, to_terminal, trust_note
 
     console = Console(stderr=to_stdout(json, junit, summary))
     decided = decide_stored(
@@ -81,6 +82,8 @@ def gate(
         console.print(f"note: the suite has changed since run {found.id}; these are its present rules", style="yellow")
     console.print(leaderboard_tables(leaderboard(against.scores, found.metrics), found.metrics))
     console.print(trust_note(decided.calibrations))
+    if decided.corrections:
+        console.print(correction_table(decided.corrections))
     show_blessed(against, console)
     console.print(to_terminal(verdicts))
     write_surfaces(verdicts, json=json, junit=junit, summary=summary)
@@ -99,6 +102,8 @@ class Decided:
     verdicts: list[Verdict]
     calibrations: Mapping[str, Sequence[Calibration]]
     """By metric, the cards of its judge."""
+    corrections: Sequence[Correction]
+    """What people would have said, where their labels tell."""
 
 
 def decide_stored(
@@ -118,6 +123,7 @@ def decide_stored(
         NothingEvaluatedError: If there is nothing to decide on.
     """
     from harness.deciding.baseline import scores_against
+    from harness.deciding.corrections import run_corrections
     from harness.deciding.efforts import with_efforts
     from harness.deciding.gate import decide_all
     from harness.deciding.sides import latest_run
@@ -137,7 +143,8 @@ def decide_stored(
         against = scores_against(store, found, loaded, baseline=baseline, candidates=candidates or ())
         refuse_absent(loaded, against.scores)
         scores = with_efforts(against.scores, store, found, rules, candidates=candidates)
-        calibrations = by_metric(found.judges, store.calibrations())
+        cards = store.calibrations()
+        corrections = run_corrections(store, found, against.scores, cards, against.name)
     verdicts = decide_all(
         rules,
         run=found,
@@ -147,7 +154,14 @@ def decide_stored(
         default_split=loaded.suite.default_split(),
         inconclusive=inconclusive,
     )
-    return Decided(loaded=loaded, run=found, against=against, verdicts=verdicts, calibrations=calibrations)
+    return Decided(
+        loaded=loaded,
+        run=found,
+        against=against,
+        verdicts=verdicts,
+        calibrations=by_metric(found.judges, cards),
+        corrections=corrections,
+    )
 
 
 def refuse_absent(loaded: LoadedSuite, scores: Scores) -> None:

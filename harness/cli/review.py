@@ -164,6 +164,7 @@ def labels(
             raise UserError(f"'--rater' must be one of {', '.join(known)} (got {name!r})")
     wanted = {HUMAN + name for name in rater or known}
     asked = [question_ for question_, raters in questions.items() if wanted & set(raters)]
+    selected = {name for name in wanted if found.record["judges"][name].get("selected")}
     if len(asked) > 1:
         raise UserError(
             "the raters answered different questions: " + "; ".join(q for q, *_ in asked) + ". Name --rater"
@@ -172,7 +173,8 @@ def labels(
     for sample, answer, said in units:
         scores = [judgement.score for name, judgement in said.items() if name in wanted and judgement.score is not None]
         if scores:
-            lines.append({**unit_line(sample, answer), "label": round(sum(scores) / len(scores), 6)})
+            line = {**unit_line(sample, answer), "label": round(sum(scores) / len(scores), 6)}
+            lines.append({**line, "selected": True} if selected & set(said) else line)
     write_file(out, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     typer.echo(f"{out}: {len(lines):,} labels")
     typer.echo(f"  next: muster calibrate JUDGE --labels {out}")

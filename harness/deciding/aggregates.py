@@ -28,6 +28,8 @@ Floats = NDArray[np.float64]
 MANY = 1000
 """Clusters (samples, where there are none) beyond which the bootstrap would only repeat the linearised interval."""
 RESAMPLES = 1000
+RARE = 5
+"""Resamples beyond an end, below which its place is not known: for such a confidence the interval is linearised too."""
 
 
 def pointwise(metric: Metric, column: Column, used: NDArray[np.bool_]) -> Floats:
@@ -85,7 +87,7 @@ def interval(
         values, low, high = values - against, low - high, high - low
     smooth = stats.smooth_mean(values, confidence, low=low, high=high, clusters=codes)
     units = np.arange(len(values)) if codes is None else np.unique(codes, return_inverse=True)[1]
-    if smooth.low is None or units.max() >= MANY:
+    if smooth.low is None or units.max() >= MANY or (1 - confidence) / 2 * RESAMPLES < RARE:
         return smooth
     return _bootstrapped(metric, smooth, [column for column in (ours, theirs) if column], used, units, confidence)
 
@@ -100,18 +102,21 @@ def _bootstrapped(
 ) -> stats.Interval:
     """`smooth` with the ends of the BCa bootstrap over units; none where hardly any resample differs."""
     groups = int(units.max()) + 1
-    counts = [stats.resampled(groups, RESAMPLES, 0), stats.left_out(groups)]
-    found = [np.zeros(len(rows)) for rows in counts]
-    for column, side in zip(columns, (1, -1), strict=False):
+    parts = []
+    for column in columns:
         terms = _terms(metric, column, used)
         sums = np.zeros((groups, terms.shape[1]))
         np.add.at(sums, units, terms)
-        for values, rows in zip(found, counts, strict=True):
-            values += side * _figure(metric, rows @ sums)
-    draws, without = (values[np.isfinite(values)] for values in found)
+        parts.append(sums)
+    order = stats.content_order(np.hstack(parts))
+    value, draws, without = (
+        np.sum([side * _figure(metric, rows @ sums[order]) for sums, side in zip(parts, (1, -1), strict=False)], axis=0)
+        for rows in (np.ones((1, groups)), stats.resampled(groups, RESAMPLES, 0), stats.left_out(groups))
+    )
+    draws, without = draws[np.isfinite(draws)], without[np.isfinite(without)]
     if 2 * len(draws) < RESAMPLES or np.ptp(draws) < 1e-12:
         return replace(smooth, low=None, high=None, method="none where resamples do not differ")
-    low, high = stats.bca(smooth.estimate, draws, without, confidence)
+    low, high = stats.bca(float(value[0]), draws, without, confidence)
     method = "BCa bootstrap" if smooth.clusters is None else "clustered BCa bootstrap"
     return replace(smooth, low=min(low, smooth.estimate), high=max(high, smooth.estimate), method=method)
 

@@ -1,12 +1,13 @@
-"""Who scores what, and who beats whom: leaderboard, paired comparison, slices, flips, rank sets.
+"""Who scores what, and who beats whom: leaderboard, paired comparison, flips, rank sets.
 
 Every mean comes with the number of samples scored and unscored. Candidates are compared on the samples both have a
 score of, clustered where the suite names a cluster. Intervals of single cells are not adjusted for there being many
-of them: slices are for finding where to look, rank sets are for claims about order.
+of them: rank sets are for claims about order, `slices` for those about parts.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from harness.deciding.aggregates import interval as interval_of
 from harness.deciding.aggregates import pointwise
 from harness.deciding.scores import Column, Scores, SplitScores
 from harness.errors import StoreError, UserError
-from harness.records import Comparison, Estimate, Metric
+from harness.records import HUMAN, Comparison, Estimate, Metric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,16 +29,6 @@ class LeaderboardRow:
     candidate: str
     split: str
     estimates: Mapping[str, Estimate]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SliceEstimate:
-    """One candidate's mean on the samples whose slicing column holds one value."""
-
-    column: str
-    value: str
-    candidate: str
-    estimate: Estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,26 +81,42 @@ def estimate(
             n=0, unscored=unscored, mean=None, low=None, high=None, confidence=confidence, method="nothing scored"
         )
     interval = interval_of(metric, column, None, used, confidence, clusters=here.clusters)
+    lowest, highest = (_filled_up(metric, interval.estimate, n, unscored, end) for end in (metric.low, metric.high))
     return Estimate(
         n=n, unscored=unscored, mean=interval.estimate, low=interval.low, high=interval.high,
-        confidence=confidence, method=interval.method,
+        confidence=confidence, method=interval.method, lowest=lowest, highest=highest,
     )  # fmt: skip
 
 
-def compare(
-    scores: Scores, metric: Metric, candidate: str, baseline: str, split: str, confidence: float = 0.95
-) -> Comparison:
-    """Candidate minus baseline, paired by sample, with a two-sided interval.
+def _filled_up(metric: Metric, mean: float, n: int, unscored: int, end: float) -> float | None:
+    """The mean, had every unscored sample this end of the scale for a score; None where that says nothing."""
+    if unscored == 0 or metric.aggregate != "mean" or not math.isfinite(end) or metric.name.startswith(HUMAN):
+        return None
+    return (n * mean + unscored * end) / (n + unscored)
 
-    `unscored` counts the samples of the split on which either has no score. Both means are over the shared samples.
-    Scores made in different modes share none: then all is None, and `method` names the modes.
+
+def compare(
+    scores: Scores,
+    metric: Metric,
+    candidate: str,
+    baseline: str,
+    split: str,
+    confidence: float = 0.95,
+    *,
+    within: NDArray[np.bool_] | None = None,
+) -> Comparison:
+    """Candidate minus baseline, paired by sample, with a two-sided interval; `within` (shape [samples]) picks some samples.
+
+    `unscored` counts the samples on which either has no score. Both means are over the shared samples. Scores made in
+    different modes share none: then all is None, and `method` names the modes.
 
     Raises:
         UserError: If the split holds no scores.
     """
     here = _split(scores, split)
     ours, theirs = checked_column(here, metric, candidate), checked_column(here, metric, baseline)
-    both = ours.scored & theirs.scored
+    wanted = np.ones(len(here.ids), dtype=bool) if within is None else within
+    both = wanted & ours.scored & theirs.scored
     mixed = scores.mixed_modes(metric.name, (candidate, baseline))
     if mixed:
         both = np.zeros_like(both)
@@ -123,7 +130,7 @@ def compare(
         candidate=candidate,
         baseline=baseline,
         n=n,
-        unscored=len(here.ids) - n,
+        unscored=int(wanted.sum()) - n,
         candidate_mean=float(a.mean()) if n else None,
         baseline_mean=float(b.mean()) if n else None,
         difference=interval.estimate if interval else None,
@@ -135,26 +142,6 @@ def compare(
         ties=int((gain == 0).sum()),
         losses=int((gain < 0).sum()),
     )
-
-
-def slices(
-    scores: Scores,
-    metric: Metric,
-    split: str,
-    candidates: Sequence[str] | None = None,
-    confidence: float = 0.95,
-) -> list[SliceEstimate]:
-    """An estimate per slicing column, value (sorted) and candidate. Samples without a value are in none."""
-    here = _split(scores, split)
-    found = []
-    for column, values in here.slices.items():
-        array = np.array(values, dtype=object)
-        for value in sorted({v for v in values if v is not None}):
-            within = np.asarray(array == value, dtype=bool)
-            for candidate in scores.candidates if candidates is None else candidates:
-                cell = estimate(here, metric, candidate, confidence=confidence, within=within)
-                found.append(SliceEstimate(column=column, value=value, candidate=candidate, estimate=cell))
-    return found
 
 
 def flips(

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness import stats
+from harness.deciding.corrections import Correction
 from harness.deciding.evidence import Question
 from harness.deciding.rules import LeftOut
-from harness.records import Calibration, Figure, Outcome
+from harness.deciding.slices import SliceDifference
+from harness.records import Calibration, Comparison, Figure, Outcome
 from harness.suite.grammar import Rule
 
 
@@ -220,6 +222,33 @@ def _claim(question: Question) -> str:
             return f"is not worse by {_amount(question)}"
 
 
+# -------------------------------------------------------------------------------------------------------------- slices
+
+
+def slice_name(one: SliceDifference) -> str:
+    """A slice as people write it: `urgency: emergency`."""
+    return f"{one.column}: {'(all other samples)' if one.value is None else one.value or '(empty)'}"
+
+
+def driver_sentence(one: SliceDifference, whole: Comparison) -> str:
+    """What a slice that drives a difference does to it."""
+    between = "" if one.low is None or one.high is None else f" ({signed(one.low)} to {signed(one.high)})"
+    return (
+        f"{slice_name(one)} drives {whole.metric} of {whole.candidate}: {100 * one.share:.3g} % of the samples make "
+        f"{signed(one.contribution or 0.0)}{between} of the whole difference of {signed(whole.difference or 0.0)}"
+    )
+
+
+def multiplicity_sentence(differences: Sequence[SliceDifference], confidence: float) -> str:
+    """How many slices were compared, and how many of their differences are no chance hits."""
+    compared = [one for one in differences if one.comparison.low is not None]
+    stand = sum(one.stands for one in compared)
+    return (
+        f"{len(compared):,} slice comparisons have an interval; {stand:,} stand{'s' if stand == 1 else ''} with a false "
+        f"discovery rate of {100 * (1 - confidence):g} % among them all (Benjamini-Hochberg)"
+    )
+
+
 # --------------------------------------------------------------------------------------------------------- calibration
 
 FIGURE_NAMES: Mapping[str, str] = {
@@ -272,6 +301,20 @@ def trust_text(cards: Sequence[Calibration]) -> str:
             span = number(found[0]) if len(found) == 1 else f"{number(min(found))} to {number(max(found))}"
             parts.append(f"{figure_name(name)} {span} on {len(found)} set{'s' if len(found) > 1 else ''}")
     return ", ".join(parts) or "not calibrated"
+
+
+# --------------------------------------------------------------------------------------------------------- corrections
+
+
+def correction_subject(one: Correction) -> str:
+    """Whose figure it is: `lora`, or `lora - base`."""
+    return one.candidate if one.baseline is None else f"{one.candidate} - {one.baseline}"
+
+
+def correction_method(one: Correction) -> str:
+    """How it was corrected, and from how many labels."""
+    end = "; cut to what is possible: the card does not fit these answers" if one.clipped else ""
+    return f"{one.method}, {one.labels:,} label{'' if one.labels == 1 else 's'}{end}"
 
 
 # --------------------------------------------------------------------------------------------------------- judge noise

@@ -9,8 +9,9 @@ two-sided interval at `two_sided(c)`. Only `scipy.special` is used: `scipy.stats
 from __future__ import annotations
 
 from harness.stats.agreement import Alpha, krippendorff_alpha
-from harness.stats.bootstrap import bca, left_out, resampled
+from harness.stats.bootstrap import bca, content_order, left_out, resampled
 from harness.stats.bradley_terry import Strength, bradley_terry
+from harness.stats.correction import Confusion, corrected_mean, effective_size, rogan_gladen
 from harness.stats.intervals import (
     MIN_CLUSTERS,
     MIN_ITEMS,
@@ -18,6 +19,7 @@ from harness.stats.intervals import (
     bounded_mean,
     clopper_pearson,
     clustered_mean,
+    group_contrast,
     is_binary,
     mean,
     smooth_mean,
@@ -25,7 +27,7 @@ from harness.stats.intervals import (
     wilson,
     zero_event_bound,
 )
-from harness.stats.multiplicity import holm, rank_sets
+from harness.stats.multiplicity import benjamini_hochberg, holm, rank_sets
 from harness.stats.paired import fisher_exact, paired_difference, tango
 from harness.stats.power import binary_spread, detectable_effect, samples_needed, samples_without_events
 from harness.stats.quantiles import quantile_interval
@@ -35,17 +37,23 @@ __all__ = [
     "MIN_CLUSTERS",
     "MIN_ITEMS",
     "Alpha",
+    "Confusion",
     "Interval",
     "ReliabilityBin",
     "Strength",
     "bca",
+    "benjamini_hochberg",
     "binary_spread",
     "bounded_mean",
     "bradley_terry",
     "clopper_pearson",
     "clustered_mean",
+    "content_order",
+    "corrected_mean",
     "detectable_effect",
+    "effective_size",
     "fisher_exact",
+    "group_contrast",
     "holm",
     "is_binary",
     "krippendorff_alpha",
@@ -56,6 +64,7 @@ __all__ = [
     "rank_sets",
     "reliability_bins",
     "resampled",
+    "rogan_gladen",
     "samples_needed",
     "samples_without_events",
     "smooth_mean",

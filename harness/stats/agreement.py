@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.stats.bootstrap import bca, left_out, resampled
+from harness.stats.bootstrap import bca, content_order, left_out, resampled
 from harness.stats.intervals import MIN_CLUSTERS, MIN_ITEMS, Codes, Floats
 
 Level = Literal["nominal", "ordinal", "interval"]
@@ -76,6 +76,7 @@ def krippendorff_alpha(
         )
     sums = np.zeros((groups, len(values) ** 2))
     np.add.at(sums, codes, coincidences.reshape(units, -1))
+    sums = sums[content_order(sums)]
     draws, without = (
         _alphas((counts @ sums).reshape(-1, len(values), len(values)), values, level)
         for counts in (resampled(groups, resamples, seed), left_out(groups))

@@ -29,6 +29,12 @@ def left_out(groups: int) -> NDArray[np.int64]:
     return kept
 
 
+def content_order(rows: Floats) -> NDArray[np.int64]:
+    """An order of units that depends on what they hold alone, shape [units]: resampled so, no figure depends on row or name."""
+    order: NDArray[np.int64] = np.lexsort(rows.T)
+    return order
+
+
 def bca(value: float, draws: Floats, without: Floats, confidence: float) -> tuple[float, float]:
     """Ends of the bias-corrected and accelerated interval (Efron 1987, section 4).
 

@@ -129,6 +129,40 @@ def clustered_mean(values: Floats, clusters: Codes, confidence: float) -> Interv
     )
 
 
+def group_contrast(
+    values: Floats, inside: NDArray[np.bool_], confidence: float, *, clusters: Codes | None = None
+) -> Interval | None:
+    """The t interval for the mean of some items less that of the others, where clusters may have items on both sides.
+
+    The variance is the sum of squares of each unit's summed influences, with G/(G - 1) and t(G - 1) of the side that has
+    fewer units. None where a side is empty; no ends below 10 items or 5 clusters on either side, or where nothing varies.
+
+    Args:
+        values: Shape [n], finite.
+        inside: Shape [n]: which items are on the first side.
+        confidence: Of the two-sided interval.
+        clusters: Integer codes, shape [n]; None for independent items.
+    """
+    n, first = len(values), int(inside.sum())
+    if first in (0, n):
+        return None
+    means = np.where(inside, values[inside].mean(), values[~inside].mean())
+    influences = (values - means) * np.where(inside, 1 / first, -1 / (n - first))
+    units = np.arange(n) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    groups = min(len(np.unique(units[inside])), len(np.unique(units[~inside])))
+    estimate = float(values[inside].mean() - values[~inside].mean())
+    squares = float(np.sum(np.bincount(units, weights=influences) ** 2))
+    least = MIN_ITEMS if clusters is None else MIN_CLUSTERS
+    found = Interval(
+        estimate=estimate, low=None, high=None, n=n, clusters=None if clusters is None else groups,
+        method="contrast of two groups", spread=float(np.sqrt(squares * n)),
+    )  # fmt: skip
+    if groups < least or min(first, n - first) < MIN_ITEMS or squares == 0:
+        return found
+    half = t_quantile(0.5 + confidence / 2, groups - 1) * float(np.sqrt(squares * groups / (groups - 1)))
+    return replace(found, low=estimate - half, high=estimate + half)
+
+
 def few_events(values: Floats, confidence: float, *, low: float, high: float) -> tuple[float, float]:
     """Exact bounds for the mean of independent values within [low, high] of which nearly all are equal.
 

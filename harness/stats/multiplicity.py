@@ -1,4 +1,4 @@
-"""Several comparisons at once: Holm's step-down for tests, and rank sets for leaderboards."""
+"""Several comparisons at once: Holm's step-down for gates, Benjamini-Hochberg for exploring, rank sets for leaderboards."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from harness.stats.bootstrap import content_order
 from harness.stats.intervals import MIN_CLUSTERS, MIN_ITEMS, Codes, Floats
 
 CHUNK = 100
@@ -29,6 +30,28 @@ def holm(rejects_at: Sequence[Callable[[float], bool]], alpha: float) -> list[bo
         if step == rejected:
             break
         rejected = step
+    return rejected
+
+
+def benjamini_hochberg(rejects_at: Sequence[Callable[[float], bool]], alpha: float) -> list[bool]:
+    """Which tests reject while the expected share of false ones among them stays at alpha (Benjamini and Hochberg 1995).
+
+    For tests that are independent or positively dependent (Benjamini and Yekutieli 2001). Where no effect is real, the chance
+    of any rejection is at most alpha. Tests as in `holm`. The k smallest p-values reject for the largest k for which k of
+    them are at most k alpha / m: found from above, since with k tests left at that level no more than k can be right.
+
+    Args:
+        rejects_at: The tests.
+        alpha: False discovery rate, in (0, 1).
+    """
+    rejected = [True] * len(rejects_at)
+    left = len(rejects_at)
+    while left:
+        level = alpha * left / len(rejects_at)
+        rejected = [kept and test(level) for kept, test in zip(rejected, rejects_at, strict=True)]
+        if sum(rejected) == left:
+            break
+        left = sum(rejected)
     return rejected
 
 
@@ -59,6 +82,7 @@ def rank_sets(
     units, factor = _unit_sums(scores - scores.mean(axis=1, keepdims=True), clusters)
     if k < 2 or n < MIN_ITEMS or (clusters is not None and units.shape[1] < MIN_CLUSTERS):
         return [(1, k)] * k
+    units = units[:, content_order(units.T)]
     differences = scores.mean(axis=1)[first] - scores.mean(axis=1)[second]
     errors = np.sqrt(np.sum((units[first] - units[second]) ** 2, axis=1) * factor) / n
     varies = errors > 1e-12

@@ -186,7 +186,8 @@ def add_ratings(home: Home, sheet: Sheet, rater: str, ratings: Sequence[Rating])
         judgements = store.judgements(run.id)
         before = {(j.candidate, j.id): j for j in judgements if j.metric == metric.name}
         now = _judgements(sheet, metric.name, judge, ratings)
-        rated = _with_metric(run, metric, judge, description(rater, sheet))
+        told = run.record.get("judges", {}).get(metric.name, {})
+        rated = _with_metric(run, metric, judge, description(rater, sheet, told))
         kept = [j for j in judgements if j.metric != metric.name or (j.candidate, j.id) not in now]
         merged = [judgement_row(judgement) for judgement in (*kept, *now.values())]
         tables = {
@@ -212,14 +213,20 @@ def _said(judgement: Judgement) -> tuple[Any, Any]:
     return judgement.evidence.get("rating"), judgement.evidence.get("note")
 
 
-def description(rater: str, sheet: Sheet) -> dict[str, Any]:
-    """What the run's record says of a rater, as of a judge."""
+def description(rater: str, sheet: Sheet, before: Mapping[str, Any]) -> dict[str, Any]:
+    """What the run's record says of a rater, as of a judge; `before` is what it said until now.
+
+    `about` is the judge's metric that the question is about. `selected`: flips are among what was rated, which were chosen by
+    their scores, so that the ratings say nothing of all answers.
+    """
     return {
         "kind": "human",
         "definition": "Ratings by a person who did not know whose answer it was.",
         "rater": rater,
         "criteria": sheet.criteria,
         "scale": [sheet.low, sheet.high],
+        **({"about": sheet.metric} if sheet.metric is not None else {}),
+        **({"selected": True} if sheet.baseline is not None or before.get("selected") else {}),
     }
 
 

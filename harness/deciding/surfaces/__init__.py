@@ -13,9 +13,11 @@ from harness.deciding.surfaces.markdown import to_markdown
 from harness.deciding.surfaces.preferences import duel_sentence, preference_tables
 from harness.deciding.surfaces.terminal import (
     comparison_table,
+    correction_table,
     flip_table,
     leaderboard_tables,
     selftest_table,
+    slice_table,
     to_terminal,
     trust_note,
 )
@@ -23,12 +25,14 @@ from harness.deciding.surfaces.text import folded
 
 __all__ = [
     "comparison_table",
+    "correction_table",
     "duel_sentence",
     "flip_table",
     "folded",
     "leaderboard_tables",
     "preference_tables",
     "selftest_table",
+    "slice_table",
     "to_annotations",
     "to_dict",
     "to_json",

@@ -12,10 +12,20 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.deciding.comparison import Flip, LeaderboardRow, sign
+from harness.deciding.corrections import Correction
 from harness.deciding.gate import worst_verdict
 from harness.deciding.selftest import Characteristic
+from harness.deciding.slices import SliceDifference, drivers
 from harness.deciding.surfaces.text import bounds_text, estimate_text, folded, headline, plain, subject, title
-from harness.deciding.wording import number, signed, trust_text
+from harness.deciding.wording import (
+    correction_method,
+    correction_subject,
+    driver_sentence,
+    number,
+    signed,
+    slice_name,
+    trust_text,
+)
 from harness.records import Calibration, Comparison, Estimate, Finding, Metric, Outcome, Verdict
 
 STYLES: dict[Outcome, str] = {
@@ -60,7 +70,10 @@ class _Leaderboard:
             for group in _groups(rows, shown, options.max_width, counts=counts):
                 yield _leaderboard(rows, group, counts=counts)
             confidence = next((e.confidence for row in rows for e in row.estimates.values()), 0.95)
-            yield Text(f"± is the longer side of the {100 * confidence:g} % interval", "dim")
+            note = f"± is the longer side of the {100 * confidence:g} % interval"
+            if any(e.lowest is not None for row in rows for e in row.estimates.values()):
+                note += "; with all: had every unscored answer the worst, or the best, score"
+            yield Text(note, "dim")
 
 
 def trust_note(calibrations: Mapping[str, Sequence[Calibration]]) -> RenderableType:
@@ -69,6 +82,33 @@ def trust_note(calibrations: Mapping[str, Sequence[Calibration]]) -> RenderableT
     unknown = [plain(name) for name, cards in calibrations.items() if not cards]
     parts = known + ([f"not calibrated: {', '.join(unknown)}"] if unknown else [])
     return Text(f"judges against people: {' · '.join(parts)}", "dim")
+
+
+def correction_table(corrections: Sequence[Correction]) -> RenderableType:
+    """Beside each figure of a judge what people would have said, with its interval, and how that is known."""
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title_justify="left",
+        title=Text("what people would have said", "bold"),
+    )  # fmt: skip
+    table.add_column("metric", overflow="fold")
+    table.add_column("candidate", overflow="fold")
+    table.add_column("judge", justify="right", no_wrap=True)
+    table.add_column("people", justify="right", no_wrap=True)
+    table.add_column("how")
+    several = len({one.split for one in corrections}) > 1
+    for one in corrections:
+        show = number if one.baseline is None else signed
+        people = Text(show(one.estimate))
+        if one.low is not None and one.high is not None:
+            people.append(f"\n{show(one.low)} to {show(one.high)}", "dim")
+        table.add_row(
+            Text(plain(f"{one.metric} on {one.split}" if several else one.metric)),
+            Text(plain(correction_subject(one))),
+            show(one.raw),
+            people,
+            Text(plain(correction_method(one)), "dim"),
+        )
+    return table
 
 
 def comparison_table(comparisons: Sequence[Comparison], metrics: Sequence[Metric]) -> RenderableType:
@@ -114,6 +154,48 @@ def selftest_table(found: Sequence[Characteristic]) -> RenderableType:
             f"at most {one.most:g}" if one.least == 0 else f"at least {one.least:g}",
         )
     return table
+
+
+def slice_table(
+    differences: Sequence[SliceDifference], whole: Comparison, metric: Metric, limit: int
+) -> RenderableType:
+    """The slices that move one metric's difference most, what makes it worse first, and those that drive it."""
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title_justify="left",
+        title=Text(f"{plain(metric.name)}: where it comes from", "bold"),
+    )  # fmt: skip
+    table.add_column("slice", overflow="fold")
+    for name in ("share", "difference", "of the whole"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("so it is")
+    mine = [one for one in differences if one.comparison.metric == metric.name and one.contribution is not None]
+    mine.sort(key=lambda one: (-abs(one.contribution or 0.0), slice_name(one)))
+    for one in sorted(mine[:limit], key=lambda one: (one.contribution or 0.0) * sign(metric)):
+        table.add_row(
+            Text(plain(slice_name(one))),
+            f"{100 * one.share:.1f} %",
+            _difference(one.comparison),
+            _contribution(one),
+            _slice_said(one, metric),
+        )
+    sentences = [Text(plain(driver_sentence(one, whole))) for one in drivers(differences, metric)]
+    return Group(table, *sentences)
+
+
+def _contribution(one: SliceDifference) -> Text:
+    text = Text(signed(one.contribution or 0.0))
+    if one.low is not None and one.high is not None:
+        text.append(f"\n{signed(one.low)} to {signed(one.high)}", "dim")
+    return text
+
+
+def _slice_said(one: SliceDifference, metric: Metric) -> Text:
+    said = _said(one.comparison, metric)
+    if one.drives:
+        said.append(", drives it")
+    elif said.plain in ("better", "worse") and not one.stands:
+        return Text(f"{said.plain}, or chance", "dim")
+    return said
 
 
 def flip_table(flips: Sequence[Flip], metric: Metric) -> RenderableType:
@@ -240,4 +322,6 @@ def _cell(estimate: Estimate | None, *, counts: bool) -> Text:
         text.append(f" ±{number(max(estimate.high - estimate.mean, estimate.mean - estimate.low))}", "dim")
     if counts:
         text.append(f"\nn {estimate.n}, {estimate.unscored} unscored", "dim")
+    if estimate.lowest is not None and estimate.highest is not None:
+        text.append(f"\n{number(estimate.lowest)} to {number(estimate.highest)} with all", "dim")
     return text

@@ -129,6 +129,35 @@ def test_each_end_of_the_interval_errs_about_as_often_as_it_says(metric):
     assert missed.sum() / 250 <= 0.1
 
 
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.integers(10, 50), st.booleans(), st.booleans())
+def test_what_holds_for_any_samples(seed, n, clustered, paired):
+    """Within the range, around the figure, wider than zero; the same in any order and under any names of clusters."""
+    rng = np.random.default_rng(seed)
+    order, names = rng.permutation(n), rng.permutation(n)
+    clusters = np.arange(n) // 2 if clustered else None
+    for metric, ours, theirs in (
+        (PERPLEXITY, sample_texts(rng, n), sample_texts(rng, n)),
+        (MACRO_F1, sample_labels(rng, n, 0.7), sample_labels(rng, n, 0.5)),
+    ):
+        every = np.ones(n, dtype=bool)
+        found = interval(metric, column(ours), column(theirs) if paired else None, every, 0.9, clusters=clusters)
+        shuffled = [column([evidence[i] for i in order]) for evidence in (ours, theirs)]
+        again = interval(
+            metric, shuffled[0], shuffled[1] if paired else None, every, 0.9,
+            clusters=None if clusters is None else names[clusters[order]],
+        )  # fmt: skip
+        assert again.estimate == pytest.approx(found.estimate)
+        if found.low is None:
+            assert again.low is None
+            continue
+        assert (again.low, again.high) == pytest.approx((found.low, found.high), rel=1e-6, abs=1e-9)
+        assert found.low <= found.estimate <= found.high
+        assert found.high - found.low > 1e-3
+        if not paired:
+            assert metric.low <= found.low <= found.high <= metric.high
+
+
 @pytest.mark.parametrize("metric", [PERPLEXITY, MACRO_F1], ids=lambda m: m.name)
 def test_beyond_a_thousand_units_nothing_changes_but_the_cost(metric, monkeypatch):
     """At 1,000 samples the ends of BCa and of the linearised interval differ by less than 10 % of its width, mostly noise."""

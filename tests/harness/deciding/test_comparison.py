@@ -1,5 +1,7 @@
 """Leaderboard, comparison, slices, flips: each number against the plain definition."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from harness import stats
 from harness.deciding import comparison
 from harness.deciding.scores import Scores
 from harness.errors import StoreError, UserError
+from harness.records import Metric
 
 
 def test_a_leaderboard_has_each_mean_with_what_is_missing(make_scores, metric):
@@ -54,16 +57,6 @@ def test_no_shared_sample_is_no_difference(make_scores, metric):
     assert (found.n, found.unscored, found.difference, found.candidate_mean) == (0, 2, None, None)
 
 
-def test_slices_partition_the_samples(make_scores, metric):
-    """Each slice's mean is over its samples; the counts add up to those with a value."""
-    slices = [{"urgency": "high"} if i % 3 == 0 else {"urgency": "low"} if i % 3 == 1 else {} for i in range(60)]
-    values = {"base": [i % 2 for i in range(60)], "lora": [1 if i % 3 else 0 for i in range(60)]}
-    found = comparison.slices(make_scores(values, slices=slices), metric("correctness"), "test")
-    assert [(s.value, s.candidate, s.estimate.n, s.estimate.mean) for s in found] == [
-        ("high", "base", 20, 0.5), ("high", "lora", 20, 0.0), ("low", "base", 20, 0.5), ("low", "lora", 20, 1.0),
-    ]  # fmt: skip
-
-
 def test_flips_come_largest_first_and_losses_before_wins(make_scores, metric):
     """Samples with the same score are no flips; better is by the metric's direction."""
     values = {"base": [0.5, 0.0, 1.0, 0.5, None], "lora": [0.5, 1.0, 0.0, 0.4, 1.0]}
@@ -108,3 +101,27 @@ def test_scores_of_different_modes_are_not_compared(make_rows, metric):
         ranks = comparison.rank_sets(scores, metric("correctness"), "test", np.random.default_rng(0))
         assert ranks["lora"] == ((1, 1) if n else (1, 2))
     assert found.method == "different modes: lora sampled (10), base topk (10)"
+
+
+def test_what_the_unscored_could_make_of_a_mean(make_scores, metric):
+    """1,000 answers, 30 without a score, 820 right: 0.845 of the scored, and 0.820 to 0.850 had all a score."""
+    scores = make_scores({"base": [1] * 820 + [0] * 150 + [None] * 30})
+    [row] = comparison.leaderboard(scores, [metric("correctness")])
+    found = row.estimates["correctness"]
+    assert (found.n, found.unscored, found.mean) == (970, 30, pytest.approx(0.8454, abs=5e-5))
+    assert (found.lowest, found.highest) == pytest.approx((0.820, 0.850))
+    graded = make_scores({"base": [3.0] * 15 + [None] * 5}, metric="grade")
+    [row] = comparison.leaderboard(graded, [metric("grade")])
+    assert (row.estimates["grade"].lowest, row.estimates["grade"].highest) == (2.5, 3.5)
+
+
+def test_bounds_are_left_out_where_they_say_nothing(make_scores, metric):
+    """All scored, no mean, no upper end, or people who were asked about some samples only."""
+    some = [0.5] * 15 + [None] * 5
+    for values, asked in (
+        ([0.5] * 20, metric("correctness")),
+        (some, Metric(name="human:anna")),
+        (some, Metric(name="length", high=math.inf)),
+    ):
+        [row] = comparison.leaderboard(make_scores({"base": values}, metric=asked.name), [asked])
+        assert row.estimates[asked.name].highest is None

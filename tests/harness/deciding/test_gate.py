@@ -145,6 +145,17 @@ def test_unscored_samples_cannot_carry_a_pass(verdict):
     assert survives.outcome == "pass"
 
 
+def test_thirty_errors_of_a_thousand_refuse_a_pass(verdict):
+    """820 right of 970 scored are shown to be at least 0.82; with the 30 at their worst they are 0.820 and are not."""
+    [found] = verdict(
+        {"metric": "correctness", "at_least": 0.82}, {"lora": [1] * 820 + [0] * 150 + [None] * 30}
+    ).findings
+    assert found.outcome == "inconclusive"
+    assert found.low > 0.82
+    assert "with 30 unscored that could make it anything from 0.820 to 0.850" in found.message
+    assert "enough to show that it is at least 0.82, were it not for the unscored" in found.message
+
+
 def test_an_incomplete_run_is_incomplete_where_the_unscored_matter(verdict):
     """The same refusal, when another run could fill the gaps; a candidate whose scores suffice still passes."""
     rule = {"metric": "correctness", "at_least": 0.8}

@@ -6,8 +6,12 @@ import random
 import numpy as np
 import pytest
 
+from harness.deciding.comparison import leaderboard
 from harness.deciding.scores import Scores
 from harness.errors import StoreError
+from harness.records import Repeat
+from harness.store import Home, Store
+from tests.reports.fake_run import fake_run
 
 
 def test_every_row_is_found_again_in_any_order(make_rows):
@@ -67,3 +71,28 @@ def test_two_scores_of_one_sample_are_refused(make_rows):
 def test_no_rows_are_no_scores():
     """An empty run is empty, not an error."""
     assert Scores.from_rows([]).candidates == ()
+
+
+def test_repeated_calls_of_a_judge_are_no_samples(tmp_path):
+    """They tell its noise; n, mean and interval are of one score a sample, however often it was judged again."""
+    fake = fake_run(20)
+    again = [
+        Repeat(key=f"{j.key}{number}", candidate=j.candidate, sample_id=j.id, metric=j.metric, number=number, score=1.0)
+        for j in fake.judgements[:50]
+        for number in (1, 2, 3)
+    ]
+    boards = []
+    for repeats in ([], again):
+        with Store.open(Home(tmp_path / str(len(repeats)))) as store:
+            store.write_run(
+                fake.run,
+                samples=fake.samples,
+                answers=fake.answers,
+                judgements=fake.judgements,
+                trainings=(),
+                repeats=repeats,
+            )
+            assert len(store.repeats(fake.run.id)) == len(repeats)
+            boards.append(leaderboard(Scores.from_rows(store.scores(fake.run.id)), fake.run.metrics))
+    assert boards[0] == boards[1]
+    assert max(estimate.n for row in boards[1] for estimate in row.estimates.values()) == 20

@@ -123,3 +123,13 @@ def test_too_few_items_carry_no_interval():
     assert krippendorff_alpha(ratings[:, :9], "nominal").low is None
     assert krippendorff_alpha(ratings, "nominal", clusters=np.arange(40) % 4).low is None
     assert krippendorff_alpha(ratings, "nominal", clusters=np.arange(40) % 5).low is not None
+
+
+def test_neither_order_nor_the_names_of_clusters_matter():
+    """Units in any order, clusters under any codes: the same alpha and interval."""
+    rng = np.random.default_rng(7)
+    ratings, clusters = noisy(rng, 60), np.arange(60) // 3
+    order, names = rng.permutation(60), rng.permutation(20)
+    found = krippendorff_alpha(ratings, "nominal", clusters=clusters)
+    again = krippendorff_alpha(ratings[:, order], "nominal", clusters=names[clusters[order]])
+    assert (again.low, again.high) == pytest.approx((found.low, found.high))

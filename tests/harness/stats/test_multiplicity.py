@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import ndtr
+from scipy.stats import false_discovery_control
 
 from harness import stats
 
@@ -20,6 +22,39 @@ def rejections(p_values, alpha):
 def test_holm_rejects_three_of_the_fifteen():
     """The p-values of Benjamini and Hochberg 1995, section 3.2: Holm rejects the three smallest."""
     assert rejections(BENJAMINI_HOCHBERG, 0.05) == [True] * 3 + [False] * 12
+
+
+def test_benjamini_hochberg_rejects_four_of_the_fifteen():
+    """Where Holm and Bonferroni reject three (Benjamini and Hochberg 1995, section 3.2)."""
+    tests = [lambda level, p=p: p <= level for p in BENJAMINI_HOCHBERG]
+    assert stats.benjamini_hochberg(tests, 0.05) == [True] * 4 + [False] * 11
+    assert [p <= 0.05 / 15 for p in BENJAMINI_HOCHBERG].count(True) == 3
+
+
+@given(st.lists(st.floats(0, 1) | st.sampled_from([0.0, 0.01, 0.02, 0.03, 0.05]), max_size=12))
+def test_benjamini_hochberg_is_scipys(p_values):
+    """Those whose adjusted p-value is at most alpha."""
+    found = stats.benjamini_hochberg([lambda level, p=p: p <= level for p in p_values], 0.05)
+    k = max((k for k in range(1, len(p_values) + 1) if sorted(p_values)[k - 1] <= 0.05 * k / len(p_values)), default=0)
+    assert sum(found) == k
+    assert sorted(p for p, rejected in zip(p_values, found, strict=True) if rejected) == sorted(p_values)[:k]
+    if p_values:
+        adjusted = false_discovery_control(p_values)
+        assert all(a <= 0.05 + 1e-12 for a, rejected in zip(adjusted, found, strict=True) if rejected)
+
+
+def test_false_alarms_among_ten_metrics():
+    """Ten metrics without a difference, 2,000 suites: any alarm in 40 % without correction, in at most 6.5 % with Holm or BH;
+    correlated by 0.5, in 27 % and again at most 6.5 %.
+    """
+    rng = np.random.default_rng(12)
+    for correlation, uncorrected in ((0.0, 0.402), (0.5, 0.27)):
+        shared, own = rng.standard_normal((2000, 1)), rng.standard_normal((2000, 10))
+        p = 2 * ndtr(-abs(np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * own))
+        assert np.mean((p <= 0.05).any(axis=1)) == pytest.approx(uncorrected, abs=0.04)
+        for method in (stats.holm, stats.benjamini_hochberg):
+            alarms = [any(method([lambda level, p=p: p <= level for p in row], 0.05)) for row in p]
+            assert np.mean(alarms) <= 0.065
 
 
 @given(st.lists(st.sampled_from([0.0, 0.005, 0.01, 0.0125, 0.02, 0.03, 0.05, 0.2]), max_size=8))
@@ -79,3 +114,15 @@ def test_clustered_rank_sets_keep_their_coverage():
         without += all(r == (1, 4) for r in stats.rank_sets(scores, rng, draws=300))
     assert with_clusters / 200 >= 0.9
     assert without / 200 <= 0.6
+
+
+@pytest.mark.parametrize("clusters", [None, np.arange(120) // 4])
+def test_neither_order_nor_the_names_of_clusters_matter(clusters):
+    """Samples in any order, clusters under any codes: the same rank sets, also where a pair is just told apart."""
+    rng = np.random.default_rng(13)
+    for _ in range(20):
+        scores = rng.standard_normal((4, 120)) + np.array([[0.0], [0.25], [0.3], [0.6]])
+        order, names = rng.permutation(120), rng.permutation(30)
+        shuffled = None if clusters is None else names[clusters[order]]
+        found = stats.rank_sets(scores, np.random.default_rng(0), clusters=clusters)
+        assert stats.rank_sets(scores[:, order], np.random.default_rng(0), clusters=shuffled) == found

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
+from scipy.special import ndtr
+from scipy.stats import multinomial
 
 from harness import stats
 
@@ -27,6 +29,14 @@ def test_students_sleep_data():
 def test_tango_gives_the_published_interval():
     """Agresti's approval data: 86 gained and 150 lost of 1,600."""
     assert stats.tango(86, 150, 1600, 0.95) == pytest.approx((-0.0590, -0.0214), abs=5e-5)
+
+
+def test_tangos_interval_holds_zero_where_mcnemar_does_not_reject():
+    """The interval is the test of McNemar turned round: Agresti's data, chi-square 17.356 (p = 3.1e-5), is on its edge there."""
+    chi_square = (86 - 150) ** 2 / (86 + 150)
+    assert chi_square == pytest.approx(17.356, abs=5e-4)
+    p = 2 * ndtr(-np.sqrt(chi_square))
+    assert stats.tango(86, 150, 1600, 1 - 1.01 * p)[1] < 0 < stats.tango(86, 150, 1600, 1 - 0.99 * p)[1]
 
 
 @pytest.mark.parametrize(("gained", "lost", "n"), [(12, 3, 60), (0, 4, 25), (30, 29, 100)])
@@ -94,6 +104,22 @@ def test_binary_differences_are_covered_near_the_ceiling(n, discordance, differe
     assert np.mean(covered) >= 0.94
 
 
+def test_the_t_interval_of_paired_shares_fails_near_the_ceiling():
+    """50 pairs of which 2.5 % differ: t on the differences covers 0.717, Tango 0.997 (exactly, over all outcomes)."""
+    n, p = 50, 0.0125
+    by_t = by_tango = 0.0
+    for gained in range(12):
+        for lost in range(12):
+            chance = multinomial.pmf([gained, lost, n - gained - lost], n, [p, p, 1 - 2 * p])
+            mean = (gained - lost) / n
+            half = 2.0096 * np.sqrt((gained + lost - n * mean**2) / (n - 1) / n)
+            by_t += chance * (abs(mean) <= half and gained + lost > 0)
+            low, high = stats.tango(gained, lost, n, 0.95)
+            by_tango += chance * (low <= 0 <= high)
+    assert by_t == pytest.approx(0.717, abs=0.01)
+    assert by_tango == pytest.approx(0.997, abs=0.005)
+
+
 @given(st.integers(0, 12), st.integers(0, 12), st.integers(1, 12), st.integers(1, 12))
 def test_fisher_is_the_sum_over_tables(a, b, extra_a, extra_b):
     """Against all tables with the same margins, counted with exact integers."""
@@ -106,3 +132,21 @@ def test_fisher_is_the_sum_over_tables(a, b, extra_a, extra_b):
 def test_fishers_tea():
     """Three of four cups against one of four: p = 0.4857."""
     assert stats.fisher_exact(3, 4, 1, 4) == pytest.approx(0.4857, abs=5e-5)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([0.0, 0.3, 1.0])), min_size=10, max_size=50),
+    st.booleans(), st.randoms(use_true_random=False),
+)  # fmt: skip
+def test_neither_order_nor_the_names_of_clusters_matter(pairs, clustered, random):
+    """Pairs in any order, clusters under any codes: the same interval, within what a difference can be."""
+    a, b = np.array(pairs).T
+    clusters = np.arange(len(a)) % 5 if clustered else None
+    order = np.array(random.sample(range(len(a)), len(a)))
+    names = np.array(random.sample(range(100), 5))
+    found = stats.paired_difference(a, b, 0.9, low=0, high=1, clusters=clusters)
+    again = stats.paired_difference(
+        a[order], b[order], 0.9, low=0, high=1, clusters=None if clusters is None else names[clusters[order]]
+    )
+    assert (again.low, again.high) == pytest.approx((found.low, found.high), abs=1e-9)
+    assert -1 <= found.low < found.high <= 1
