@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from harness.records import Case, Failure, Judgement, Metric, fingerprint
+from harness.suite.grammar import label_words
 from judges.judging import Scored, judge_each
 
 VERSION = 1
@@ -31,7 +32,7 @@ class ClassificationJudge:
     def __init__(self, name: str, kind: Literal["classification", "macro_f1"], *, labels: Sequence[str]) -> None:
         self.metric = Metric(name=name, direction="higher", aggregate="macro_f1" if kind == "macro_f1" else "mean")
         self._labels = tuple(labels)
-        self._by_words = {plain(label): label for label in self._labels}
+        self._by_words = {label_words(label): label for label in self._labels}
         longest_first = sorted(self._by_words, key=len, reverse=True)
         self._mention = re.compile(rf"(?<!\S)({'|'.join(map(re.escape, longest_first))})(?!\S)")
 
@@ -46,7 +47,7 @@ class ClassificationJudge:
         return [self._one(case) for case in cases]
 
     def _one(self, case: Case) -> Scored | Failure:
-        target = self._by_words.get(plain(case.references[0]))
+        target = self._by_words.get(label_words(case.references[0]))
         if target is None:
             known = ", ".join(self._labels)
             message = f"the reference must be a label: {known:.200} (got {case.references[0]!r:.80})"
@@ -57,15 +58,10 @@ class ClassificationJudge:
 
     def named(self, answer: str) -> tuple[str | None, str]:
         """The label that the answer names, or None; and how: `exact`, `mention`, or why not: `no label`, `several labels`."""
-        words = plain(answer)
+        words = label_words(answer)
         if words in self._by_words:
             return self._by_words[words], "exact"
         mentioned = set(self._mention.findall(words))
         if len(mentioned) == 1:
             return self._by_words[mentioned.pop()], "mention"
         return None, "several labels" if mentioned else "no label"
-
-
-def plain(text: str) -> str:
-    """Lower case, punctuation and white space as single spaces: what labels and answers are compared by."""
-    return " ".join(re.sub(r"[\W_]+", " ", text.casefold()).split())

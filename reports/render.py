@@ -95,13 +95,17 @@ def write_report(
 
 def write_page(out: Path, page: str) -> Path:
     """Writes a page to a file, whole or not at all, and returns the file's path. Raises UserError where it cannot be."""
+    if out.is_dir():
+        raise UserError(f"the report must be written to a file (got the folder {out}). Use --out FILE.")
     scratch = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_bytes(page.encode("utf-8", "replace"))
-        scratch.replace(out)
+        try:
+            scratch.write_bytes(page.encode("utf-8", "replace"))
+            scratch.replace(out)
+        finally:
+            scratch.unlink(missing_ok=True)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
         raise UserError(
             f"the report must be written to a file (got {out}: {error.strerror}). Use --out FILE."
         ) from error

@@ -13,6 +13,7 @@ from harness.cli.gate import Inconclusive
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from harness.data import Overlap
     from harness.deciding.power import Spread
     from harness.running.outlook import Outlook
     from harness.running.plan import Plan
@@ -46,6 +47,8 @@ def check(
     console = Console()
     plan = read_plan(suite, data=data, limit=limit, candidates=candidate or [], splits=split or [], home=home)
     announce(plan, console)
+    require_models(plan)
+    overlaps = plan.overlaps()
     outlooks: list[Outlook] = []
     if plan.trainings or plan.judge_trainings:
         with console.status("reading the rows of trainings …"):
@@ -57,7 +60,7 @@ def check(
     if outlooks:
         show_outlooks(plan, outlooks, console)
         console.print()
-    show_overlaps(plan, console)
+    show_overlaps(plan, overlaps, console)
     enough = show_power(plan, home, console)
     console.print(f"\n  no mistakes. next: muster run {suite}", highlight=False)
     if not enough and inconclusive == Inconclusive.block:
@@ -105,11 +108,34 @@ def training_line(outlook: Outlook) -> str:
     return line + (", trained" if outlook.trained is not None else "")
 
 
-def show_overlaps(plan: Plan, console: Console) -> None:
-    """Contamination, when anything is trained. Raises ContaminationError where there is more than the suite allows."""
+def require_models(plan: Plan) -> None:
+    """Looks at the files of candidates' models on this machine, and loads none. Raises SuiteError with every model that is
+    missing, incomplete, without safetensors, or under an adapter of another base.
+    """
+    from harness.errors import ModelError, SuiteError, UserError
+    from harness.models.identity import is_at_hand
+    from harness.models.load import ModelRoom
+    from harness.suite.grammar import TransformersModel
+
+    models = ModelRoom(plan.loaded.root)
+    problems = []
+    for name in plan.candidates:
+        model = plan.spec(name).model
+        if not isinstance(model, TransformersModel):
+            continue
+        if all(is_at_hand(path, plan.loaded.root) for path in (model.path, model.adapter) if path):
+            try:
+                models.generator(model)
+            except (ModelError, UserError) as error:
+                problems.append(plan.loaded.problem(("candidates", name, "model"), str(error)))
+    if problems:
+        raise SuiteError(problems)
+
+
+def show_overlaps(plan: Plan, overlaps: Sequence[Overlap], console: Console) -> None:
+    """Contamination, when anything is trained."""
     if not plan.trainings and not plan.judge_trainings:
         return
-    overlaps = plan.overlaps()
     allowed = plan.loaded.suite.contamination.allow_share
     if not overlaps:
         console.print("  contamination: no training row stands in an evaluation split", highlight=False)

@@ -56,7 +56,7 @@ def train(
         )
     show_outlooks(plan, outlooks, console)
     console.print()
-    show_overlaps(plan, console)
+    show_overlaps(plan, plan.overlaps(), console)
     confirm_requests(plan, console, yes=yes, evaluation=False)
     classroom = Classroom(plan, home=place, models=models, builder=builder, stages=stages, fresh=fresh)
     trainings, failures = train_missing(

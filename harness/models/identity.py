@@ -78,6 +78,11 @@ def find_folder(
     return _fetch(name, what=what, files=files, revision=revision)
 
 
+def is_at_hand(name: str, root: Path) -> bool:
+    """Whether a model's files lie on this machine, so that nobody is asked for them: embedded, or a folder below `root`."""
+    return name.startswith("embedded:") or (root / name).is_dir()
+
+
 def _fetch(name: str, *, what: str, files: tuple[str, ...], revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 

@@ -11,10 +11,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.data import Dataset, Overlap, check_contamination, read_preferences
-from harness.errors import NothingEvaluatedError, UserError
+from harness.errors import NothingEvaluatedError, SuiteError, UserError
 from harness.records import Embedder, Judge, Preference, Sample
-from harness.suite import LoadedSuite
-from harness.suite.grammar import CandidateSpec, PairwiseSpec, RewardSpec, TrainSpec, TransformersModel
+from harness.suite import LoadedSuite, render_prompt
+from harness.suite.grammar import (
+    AnswersModel,
+    CandidateSpec,
+    ClassificationSpec,
+    PairwiseSpec,
+    RewardSpec,
+    TrainSpec,
+    TransformersModel,
+    label_words,
+)
 from harness.suite.teachers import line_of_teachers, teacher_name
 
 
@@ -125,7 +134,8 @@ def make_plan(
 
     A gate's baseline always comes along, and so do the one opponent of a pairwise judge and the teachers of those named.
 
-    Raises UserError for an unknown name, NothingEvaluatedError where no sample is left.
+    Raises UserError for an unknown name, a prompt that cannot be made, or labels that no reference is; NothingEvaluatedError
+    where no sample is left.
     """
     suite = loaded.suite
     chosen = _choose("candidate", candidates, list(suite.candidates))
@@ -154,7 +164,37 @@ def make_plan(
     )
     if not plan.samples:
         raise NothingEvaluatedError(f"{loaded.file.name}: no sample is left to evaluate in {', '.join(chosen_splits)}")
+    _require_prompts(plan)
+    _require_labels(plan)
     return plan
+
+
+def _require_prompts(plan: Plan) -> None:
+    """Raises SuiteError where the suite's prompt cannot be made of a row that some candidate is asked."""
+    suite = plan.loaded.suite
+    if all(isinstance(plan.spec(name).model, AnswersModel) for name in plan.candidates):
+        return
+    for sample in plan.samples:
+        if not sample.messages:
+            try:
+                render_prompt(suite.prompt, {**sample.columns, "input": sample.input})
+            except UserError as error:
+                problem = plan.loaded.problem(("prompt",), f"row {sample.row}: {error}")
+                raise SuiteError([problem]) from None
+
+
+def _require_labels(plan: Plan) -> None:
+    """Raises SuiteError where none of the references is a label: the suite has other words for them than the data."""
+    problems = []
+    for name, judge in plan.loaded.suite.judges.items():
+        if isinstance(judge, ClassificationSpec):
+            known = set(map(label_words, judge.labels))
+            targets = [sample.references[0] for sample in plan.samples if sample.references]
+            if targets and not any(label_words(target) in known for target in targets):
+                message = f"must hold the references (none of {len(targets):,} is a label, such as {targets[0]!r:.60})"
+                problems.append(plan.loaded.problem(("judges", name, "labels"), message))
+    if problems:
+        raise SuiteError(problems)
 
 
 def _planned(loaded: LoadedSuite, dataset: Dataset, name: str, spec: TrainSpec) -> PlannedTraining:

@@ -989,6 +989,11 @@ class ChoiceSpec(JudgeSpec):
     """What a choice's log-likelihood is divided by: its length (acc_norm, acc_bytes) or nothing (acc)."""
 
 
+def label_words(text: str) -> str:
+    """Lower case, punctuation and white space as single spaces: what labels and answers are compared by."""
+    return " ".join(re.sub(r"[\W_]+", " ", text.casefold()).split())
+
+
 class ClassificationSpec(JudgeSpec):
     """Which label the answer names: accuracy, or macro-F1 over the labels."""
 
@@ -999,7 +1004,7 @@ class ClassificationSpec(JudgeSpec):
     @field_validator("labels")
     @classmethod
     def _apart(cls, value: list[str]) -> list[str]:
-        words = [" ".join(re.sub(r"[\W_]+", " ", label.casefold()).split()) for label in value]
+        words = [label_words(label) for label in value]
         if not all(words) or len(set(words)) < len(words):
             raise ValueError(f"must differ in more than letter case and punctuation, and hold letters (got {value})")
         return value
