@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 from harness.records import (
@@ -32,7 +34,8 @@ from harness.records import (
 Row = tuple[Any, ...]
 MARK = "\ufeffjson:"
 """Starts a text that is kept as JSON, as no text of people does."""
-
+BATCH = 50_000
+"""Rows held as Python tuples at a time while an Arrow table is made."""
 
 TEXT, WHOLE, REAL = "VARCHAR", "BIGINT", "DOUBLE"
 _OWN = {"run_id": TEXT, "position": WHOLE}
@@ -93,13 +96,20 @@ def read_text(stored: str) -> str:
     return str(json.loads(stored[len(MARK) :])) if stored.startswith(MARK) else stored
 
 
+_READABLE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_ASCII = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+"""Made once: `json.dumps` with options makes an encoder a call, which takes as long as a small value."""
+
+
 def to_json(value: Any) -> str:
     """JSON text, readable in any language. Raises ValueError for NaN and infinity."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = _READABLE.encode(value)
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+        return _ASCII.encode(value)
     return text
 
 
@@ -159,13 +169,13 @@ def arrow_tables(
     _refuse_twice("repeat", ((r.candidate, r.metric, r.sample_id, r.number) for r in repeats))
     return {
         "runs": arrow_table("runs", run.id, [run_row(run)]),
-        "samples": arrow_table("samples", run.id, list(map(sample_row, samples))),
-        "answers": arrow_table("answers", run.id, list(map(answer_row, answers))),
-        "judgements": arrow_table("judgements", run.id, list(map(judgement_row, judgements))),
-        "trainings": arrow_table("trainings", run.id, list(map(training_row, trainings))),
+        "samples": arrow_table("samples", run.id, map(sample_row, samples)),
+        "answers": arrow_table("answers", run.id, map(answer_row, answers)),
+        "judgements": arrow_table("judgements", run.id, map(judgement_row, judgements)),
+        "trainings": arrow_table("trainings", run.id, map(training_row, trainings)),
         "verdicts": verdict_table(run.id, verdicts),
-        "probes": arrow_table("probes", run.id, list(map(probe_row, probes))),
-        "repeats": arrow_table("repeats", run.id, list(map(repeat_row, repeats))),
+        "probes": arrow_table("probes", run.id, map(probe_row, probes)),
+        "repeats": arrow_table("repeats", run.id, map(repeat_row, repeats)),
     }
 
 
@@ -174,36 +184,48 @@ def verdict_table(run_id: str, verdicts: Sequence[Verdict]) -> Any:
     for verdict in verdicts:
         if verdict.run != run_id:
             raise ValueError(f"verdicts must be on run {run_id!r} (got one on {verdict.run!r})")
-    return arrow_table("verdicts", run_id, list(map(verdict_row, verdicts)))
+    return arrow_table("verdicts", run_id, map(verdict_row, verdicts))
 
 
-def arrow_table(table: str, run_id: str, rows: Sequence[Row]) -> Any:
+def arrow_table(table: str, run_id: str, rows: Iterable[Row]) -> Any:
     """Rows of one run as an Arrow table with all columns of the store's table, numbered in their order."""
     import pyarrow as pa
 
     types = {TEXT: pa.string(), WHOLE: pa.int64(), REAL: pa.float64()}
-    names = own_columns(table)
-    values: dict[str, Any] = (
-        dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
-    )
-    values["run_id"], values["position"] = [run_id] * len(rows), range(len(rows))
-    columns = {
-        column: pa.array(_stored(values[column]) if kind == TEXT else values[column], type=types[kind])
-        for column, kind in COLUMNS[table].items()
-    }
-    return pa.table(columns)
+    schema = pa.schema([(column, types[kind]) for column, kind in COLUMNS[table].items()])
+    batches: list[Any] = []
+    rows, start = iter(rows), 0
+    while batch := list(islice(rows, BATCH)):
+        values: dict[str, Any] = {name: [row[i] for row in batch] for i, name in enumerate(own_columns(table))}
+        values["run_id"], values["position"] = [run_id] * len(batch), range(start, start + len(batch))
+        arrays = [
+            _text_array(values[column]) if kind == TEXT else pa.array(values[column], type=types[kind])
+            for column, kind in COLUMNS[table].items()
+        ]
+        batches.append(pa.record_batch(arrays, schema=schema))
+        start += len(batch)
+    return pa.Table.from_batches(batches, schema=schema)
 
 
-def _stored(texts: Sequence[str | None]) -> list[str | None]:
-    return [text if text is None or text.isascii() else stored_text(text) for text in texts]
+def _text_array(texts: Sequence[str | None]) -> Any:
+    """Texts as Arrow holds them; only where it cannot hold one as it is are they looked at one by one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        plain = pa.array(texts, type=pa.string())
+        if not pc.any(pc.starts_with(plain, MARK)).as_py():
+            return plain
+    except UnicodeEncodeError:
+        pass
+    return pa.array([None if text is None else stored_text(text) for text in texts], type=pa.string())
 
 
 def _refuse_twice(what: str, keys: Iterable[Row]) -> None:
-    seen: set[Row] = set()
-    for key in keys:
-        if key in seen:
-            raise ValueError(f"a run must hold one {what} of {' / '.join(map(str, key))} (got two)")
-        seen.add(key)
+    given = list(keys)
+    if len(set(given)) < len(given):
+        twice = next(key for key, count in Counter(given).items() if count > 1)
+        raise ValueError(f"a run must hold one {what} of {' / '.join(map(str, twice))} (got two)")
 
 
 # ---------------------------------------------------------------------------------------------------------------- runs

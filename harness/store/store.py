@@ -38,9 +38,14 @@ JUDGEMENTS_OF_SQL = f"""
 """
 DELETE_SQL = {name: f"DELETE FROM {name} WHERE run_id = ?" for name in COLUMNS}
 INSERT_SQL = {name: f"INSERT INTO {name} BY NAME SELECT * FROM incoming" for name in COLUMNS}
+CELLS_SQL = """
+    SELECT list(DISTINCT candidate ORDER BY candidate), list(DISTINCT metric ORDER BY metric)
+    FROM judgements WHERE run_id = ?
+"""
+SCORED_SQL = "SELECT position, split, sample_id, cluster, slices FROM samples WHERE run_id = ?"
 SCORES_SQL = """
-    SELECT j.candidate, s.split, s.sample_id, s.cluster, s.slices, j.metric, j.score,
-           CASE WHEN list_contains($whole, j.metric) THEN j.evidence END
+    SELECT list_position($candidates, j.candidate) AS candidate, list_position($metrics, j.metric) AS metric,
+           s.position AS sample, j.score, CASE WHEN list_contains($whole, j.metric) THEN j.evidence END AS evidence
     FROM judgements j JOIN samples s ON s.run_id = j.run_id AND s.sample_id = j.sample_id
     WHERE j.run_id = $run ORDER BY j.position, s.position
 """
@@ -205,10 +210,21 @@ class Store:
 
     def scores(self, run_id: str) -> list[ScoreRow]:
         """What comparisons and reports compute on: one row for each judgement and each split of its sample."""
+        given = [stored_text(run_id)]
         whole = [m.name for run in self.runs() if run.id == run_id for m in run.metrics if m.aggregate != "mean"]
-        given = {"run": stored_text(run_id), "whole": whole}
-        found: list[ScoreRow] = self._connection.execute(SCORES_SQL, given).fetchall()
-        return found
+        cells = self._connection.execute(CELLS_SQL, given).fetchall()
+        candidates, metrics = (names or [] for names in cells[0])
+        samples = {position: row for position, *row in self._connection.execute(SCORED_SQL, given).fetchall()}
+        # Numbers come out of DuckDB as arrays: a text a cell would take three times as long.
+        found = self._connection.execute(
+            SCORES_SQL, {"run": given[0], "whole": whole, "candidates": candidates, "metrics": metrics}
+        ).fetchnumpy()
+        return [
+            (candidates[candidate - 1], *samples[sample], metrics[metric - 1], score, evidence)
+            for candidate, metric, sample, score, evidence in zip(
+                *(found[name].tolist() for name in ("candidate", "metric", "sample", "score", "evidence")), strict=True
+            )
+        ]
 
     def modes(self, run_id: str) -> dict[tuple[str, str], dict[str, int]]:
         """By candidate and metric: in which modes its scores were made, where the evidence names one, and how many."""
