@@ -328,7 +328,7 @@ TABLE = [
     Bad(31, "baseline run missing", nothing, ("'baseline' must be a candidate or a blessed baseline ('base' and 'new'), RUN or RUN:CANDIDATE", "got 'r9:base'"), (*GATE, "--baseline", "r9:base"), ran=True),
     Bad(31, "baseline shares no sample", other_rows, ("samples of test:", "12 then, 12 now, 0 the same in both"), (*GATE, "--baseline", "STAND_IN:base"), lines=3, ran=True),
     Bad(32, "metric not computed", another_metric, ("gate rule 'token_f1 no_worse_by 0.1'", "there is exact_match", "Run the suite again"), GATE, ran=True),
-    Bad(33, "too few samples", nothing, ("exact_match no_worse_by 0.1 on test", "12 samples", "needs"), status=0),
+    Bad(33, "too few samples", nothing, ("TOO FEW SAMPLES for exact_match no_worse_by 0.1 on test", "12 cannot detect your margin of 0.1", "needs 124"), status=0),
     Bad(34, "trust_remote_code", local("path: embedded:clinic-base, trust_remote_code: true"), ("suite.yaml:9:", "trust_remote_code: unknown key")),
     Bad(34, "pickled weights", local("path: ./model", **{"model/config.json": "{}", "model/pytorch_model.bin": "x"}), ("suite.yaml:9:", "no safetensors weights", "pickles (.bin, .pt) are never loaded")),
     Bad(35, "adapter of another base", local("path: embedded:clinic-base, adapter: ./old", **{"old/adapter_config.json": "{}", "old/adapter_model.safetensors": "x", "old/manifest.json": '{"base_fingerprint": "0123456789abcdef"}'},), ("suite.yaml:9:", "'old' was trained on another base than 'embedded:clinic-base' (base 0123456789ab", "Train it again",)),
