@@ -296,19 +296,20 @@ def _board(
         for row in leaderboard(scores, judged, candidates, [split], CONFIDENCE)
     ]
     first = next((metric for metric in judged if metric.name == primary), judged[0])
+    rows.sort(key=lambda row: _standing(row, first))
     by_name = {name: place for name, place in ranks.get(first.name, {}).items()}
     return Board(
         split=split,
         samples=len(here.ids),
         clusters=None if here.clusters is None else len(set(here.clusters.tolist())),
         primary=first.name,
-        rows=tuple(sorted(rows, key=lambda row: _standing(row, first))),
+        rows=tuple(rows),
         leaders=tuple(name for name in candidates if by_name.get(name, (0, 0))[0] == 1),
         trade_off=trade_off(rows, first),
         wins=tuple(
             table
             for metric in [first, *(metric for metric in judged if metric is not first)]
-            if (table := win_table(scores, metric, split, candidates)) is not None
+            if (table := win_table(scores, metric, split, [row.candidate for row in rows])) is not None
         ),
     )
 

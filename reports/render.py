@@ -192,8 +192,8 @@ def headline(report: Report) -> str:
     for outcome, words in (
         ("pass", "{} may ship."),
         ("fail", "{} must not ship."),
-        ("inconclusive", "Of {} it cannot be told from this data."),
-        ("incomplete", "Of {} scores are missing: run it again."),
+        ("inconclusive", "This data cannot tell about {}."),
+        ("incomplete", "{} lacks scores: run it again."),
     ):
         names = [verdict.candidate for verdict in report.verdicts if verdict.outcome == outcome]
         if names:
