@@ -47,7 +47,7 @@ class SliceDifference:
     """Share times difference: the whole difference, had the candidate changed in this slice only. Of a figure that is no mean,
     the slice's share in its first-order change. None without scores."""
     low: float | None
-    """Ends of the contribution's interval; None where the slice is too small for one."""
+    """Ends of the contribution's interval, the share taken as it is; None where the slice is too small for one."""
     high: float | None
     stands: bool
     """Its difference from zero is no chance hit among all slices that were compared."""
@@ -164,28 +164,33 @@ class _Asked:
 
     def difference(self) -> SliceDifference:
         found = self.first
-        moved = self.contribution() if found.n else None
-        bounded = moved is not None and found.low is not None
+        contribution, low, high = self.contribution() if found.n else (None, None, None)
         return SliceDifference(
             column=self.column,
             value=self.value,
             comparison=found,
-            share=found.n / len(self.changes[0]) if found.n else 0.0,
-            contribution=moved.estimate if moved else None,
-            low=moved.low if moved and bounded else None,
-            high=moved.high if moved and bounded else None,
+            share=float(self.changes[2].mean()) if found.n else 0.0,
+            contribution=contribution,
+            low=low,
+            high=high,
             stands=False,
             drives=False,
         )
 
-    def contribution(self) -> stats.Interval:
+    def contribution(self) -> tuple[float | None, float | None, float | None]:
+        """Estimate and ends: the slice's share times its difference, or times its mean influence."""
         ours, theirs, inside, clusters = self.changes
-        confidence, width = self.confidence, self.metric.high - self.metric.low
+        share, found = float(inside.mean()), self.first
         if self.metric.aggregate == "mean":
-            changed, low, high = np.where(inside, ours, theirs), self.metric.low, self.metric.high
-            return stats.paired_difference(changed, theirs, confidence, low=low, high=high, clusters=clusters)
-        moved = np.where(inside, ours - theirs, 0.0)
-        return stats.smooth_mean(moved, confidence, low=-width, high=width, clusters=clusters)
+            parts = (found.difference, found.low, found.high)
+        else:
+            codes = None if clusters is None else clusters[inside]
+            moved = stats.smooth_mean(
+                (ours - theirs)[inside], self.confidence, low=-np.inf, high=np.inf, clusters=codes
+            )
+            parts = (moved.estimate, moved.low, moved.high)
+        estimate, low, high = (None if part is None else share * part for part in parts)
+        return estimate, low, high
 
     def differs_at(self, level: float) -> bool:
         """An interval that holds zero holds it at every stricter level too."""

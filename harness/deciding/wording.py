@@ -313,7 +313,9 @@ def correction_subject(one: Correction) -> str:
 
 def correction_method(one: Correction) -> str:
     """How it was corrected, and from how many labels."""
-    end = "; cut to what is possible: the card does not fit these answers" if one.clipped else ""
+    end = "; cut off, for it lay beyond what can be" if one.clipped else ""
+    if one.clipped and one.low is None:
+        end = "; beyond what can be, with its whole interval: the card is not true of these answers"
     return f"{one.method}, {one.labels:,} label{'' if one.labels == 1 else 's'}{end}"
 
 

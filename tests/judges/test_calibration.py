@@ -9,7 +9,7 @@ from scipy.stats import kendalltau, spearmanr
 from sklearn import metrics
 
 from harness.errors import UserError
-from harness.records import Case, Failure, Judgement, Metric
+from harness.records import Case, Failure, Judgement, Metric, fingerprint
 from judges.calibration import (
     binary_figures,
     bootstrap,
@@ -292,3 +292,35 @@ def test_the_same_seed_gives_the_same_card():
     assert (one.figures, one.labels_sha) == (two.figures, two.labels_sha)
     assert card(scores, [1 - labels[0], *labels[1:]])[0].labels_sha != one.labels_sha
     assert card(scores, labels, seed=1)[0].figures != one.figures
+
+
+def test_a_card_holds_what_corrections_need():
+    """Counts at the cut, and each label under the key by which a run knows the judgement; none for cases chosen by their scores."""
+    scores, labels = [0.9, 0.7, 0.4, 0.6, 0.2, 0.1], [1, 1, 1, 0, 0, 0]
+    made, _ = card(scores, labels)
+    assert made.record["confusion"] == {"hits": 2, "positives": 3, "rejections": 2, "negatives": 3}
+    case = Case(id="anything", answer="3")
+    assert made.record["labelled"][fingerprint(["f", case.sha])] == 0.0
+    assert sorted(made.record["labelled"].values()) == [0, 0, 0, 1, 1, 1]
+    chosen, _ = card(scores, labels, selected=True)
+    assert not {"confusion", "labelled"} & set(chosen.record)
+
+
+def test_clustered_cases_count_for_as_many_as_they_are_worth():
+    """Ten copies of each case: the shares are the same, and the counts those of one copy."""
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 2, 60)
+    scores = np.where(rng.random(60) < 0.8, labels, 1 - labels) * 0.8 + 0.1
+    once = card(scores.tolist(), labels.tolist())[0].record["confusion"]
+    clusters = [str(i // 10) for i in range(600)]
+    copied = card(np.repeat(scores, 10).tolist(), np.repeat(labels, 10).tolist(), clusters=clusters)[0].record[
+        "confusion"
+    ]
+    assert copied == pytest.approx(once, rel=0.05)
+
+
+def test_grades_beyond_the_metrics_scale_are_no_labels_for_it():
+    """Grades of 1 to 5 say nothing on a scale of 0 to 1; reversed ones are turned round on the scale they are on."""
+    assert card([0.1, 0.5, 0.9], [1, 3, 5])[0].record["labelled"] == {}
+    graded = card([0.1, 0.5, 0.9], [0.9, 0.5, 0.25], reverse=True)[0].record["labelled"]
+    assert list(graded.values()) == pytest.approx([0.1, 0.5, 0.75])

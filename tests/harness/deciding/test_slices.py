@@ -75,17 +75,16 @@ def test_contributions_of_a_figure_that_is_no_mean_add_up_too(make_scores):
 
 
 def test_a_contribution_is_the_difference_had_only_the_slice_changed(make_scores, metric):
-    """Interval included: that of the candidate who gives the baseline's answers everywhere else."""
+    """That of a candidate who gives the baseline's answers everywhere else; its ends are the slice's own by its share."""
     values, slices = drawn(np.random.default_rng(2), 300, 0.3, kind="binary")
     inside = np.array([s["topic"] == "t3" for s in slices])
     changed = {"base": values["base"], "lora": np.where(inside, values["lora"], values["base"])}
-    [one] = [
-        o
-        for o in differences_of(make_scores(values, slices=slices), metric("correctness"))
-        if (o.column, o.value) == ("topic", "t3")
-    ]
+    found = differences_of(make_scores(values, slices=slices), metric("correctness"))
+    [one] = [o for o in found if (o.column, o.value) == ("topic", "t3")]
     alone = comparison.compare(make_scores(changed), metric("correctness"), "lora", "base", "test")
-    assert (one.contribution, one.low, one.high) == pytest.approx((alone.difference, alone.low, alone.high))
+    assert one.contribution == pytest.approx(alone.difference)
+    ends = (inside.mean() * one.comparison.low, inside.mean() * one.comparison.high)
+    assert (one.low, one.high) == pytest.approx(ends)
 
 
 @pytest.mark.parametrize("kind", ["binary", "graded"])
