@@ -295,7 +295,7 @@ def test_the_same_seed_gives_the_same_card():
 
 
 def test_a_card_holds_what_corrections_need():
-    """Counts at the cut, and each label under the key by which a run knows the judgement; none for cases chosen by their scores."""
+    """Counts at the cut, and each label under the key of its judgement in a run; neither for cases chosen by their scores."""
     scores, labels = [0.9, 0.7, 0.4, 0.6, 0.2, 0.1], [1, 1, 1, 0, 0, 0]
     made, _ = card(scores, labels)
     assert made.record["confusion"] == {"hits": 2, "positives": 3, "rejections": 2, "negatives": 3}

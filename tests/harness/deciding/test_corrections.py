@@ -1,11 +1,15 @@
 """What people would have said: which labels count for which metric, what is done with them, and that raw scores stay raw."""
 
+import io
+
 import numpy as np
 import pytest
+from rich.console import Console
 
 from harness.deciding import corrections as correcting
 from harness.deciding.corrections import corrections, run_corrections
 from harness.deciding.scores import Scores
+from harness.deciding.surfaces import correction_table
 from harness.records import Calibration, Figure, Metric
 from tests.reports.fake_run import fake_run
 
@@ -135,3 +139,20 @@ def test_labels_that_a_judge_was_calibrated_on_are_found_among_the_runs_answers(
         [found] = run_corrections(store, run, scores, store.calibrations())
     assert (found.metric, found.candidate, found.labels) == ("correctness", "base", 30)
     assert found.estimate == pytest.approx(np.mean(list(labelled.values())), abs=0.15)
+
+
+def test_the_table_has_judge_and_people_side_by_side(make_run, make_scores):
+    """Raw and corrected figure, interval, and how; a cut estimate says so, and too few labels have no interval."""
+    truth, yes = judged(np.random.default_rng(6), 400, 0.6)
+    scores = make_scores({"base": yes, "lora": np.zeros(400)})
+    made = corrections(make_run(), scores, [card()], labels_of(truth, "base", 9), "base")
+    out = io.StringIO()
+    Console(file=out, width=120).print(correction_table(made))
+    base, lora = (
+        next(line for line in out.getvalue().splitlines() if f" {name} " in line) for name in ("base", "lora")
+    )
+    assert base.split()[:4] == ["correctness", "base", f"{yes.mean():.3f}", f"{truth[:9].mean():.3f}"]
+    assert "people alone, none below 10 items, 9 labels" in base
+    assert lora.split()[:4] == ["correctness", "lora", "0.000", "0.000"]
+    text = " ".join(out.getvalue().split())
+    assert "the card is not true of these answers" in text or "cut off, for it lay beyond what can be" in text
