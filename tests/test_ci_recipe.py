@@ -186,15 +186,22 @@ def test_too_few_samples_cannot_tell(pull_request, machine, tmp_path):
     assert "::error title=muster%3A INCONCLUSIVE (exit status 3)" in log
 
 
-def test_changed_questions_are_refused_before_anything_is_answered(pull_request):
-    """A reference rewritten on the branch: 2, with the way out, and nothing is in the store."""
+def test_changed_questions_are_refused_before_anything_is_answered(pull_request, main_branch, capsys):
+    """A reference rewritten on the branch: 2, with the way out, from `check` too, and nothing is in the store."""
+    capsys.readouterr()
+    assert muster(main_branch, "muster check evals/suite.yaml") == 0
+    assert "baseline production: assistant of run support-" in capsys.readouterr().out
 
     def rewrite(folder):
         file = folder / "evals" / "questions.jsonl"
         file.write_text(file.read_text().replace("At 7 past nine", "At 8 past nine"))
 
     clone = pull_request(rewrite)
-    assert muster(clone, "muster run evals/suite.yaml") == 2
+    for verb in ("check", "run"):
+        assert muster(clone, f"muster {verb} evals/suite.yaml") == 2
+        error = capsys.readouterr().err
+        assert "samples of test: " in error
+        assert "(200 then, 200 now, 199 the same in both)" in error
     assert not (clone / ".muster").exists()
 
 

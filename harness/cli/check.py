@@ -37,10 +37,12 @@ def check(
     """Check suite and data, and show what a run would do, cost and be able to detect."""
     from rich.console import Console
 
+    from harness.cli.gate import show_blessed
     from harness.cli.session import announce, read_plan
     from harness.cli.teaching import remembered, rewarded
     from harness.cli.trainings import show_outlooks
     from harness.cli.usage import show_expected
+    from harness.deciding.baseline import refuse_drift
     from harness.running.expected import expected_requests
     from harness.running.outlook import look_ahead
 
@@ -61,6 +63,7 @@ def check(
         show_outlooks(plan, outlooks, console)
         console.print()
     show_overlaps(plan, overlaps, console)
+    show_blessed(refuse_drift(plan.loaded, plan.membership, None), console)
     enough = show_power(plan, home, console)
     console.print(f"\n  no mistakes. next: muster run {suite}", highlight=False)
     if not enough and inconclusive == Inconclusive.block:
@@ -194,9 +197,11 @@ def show_power(plan: Plan, home: Path, console: Console) -> bool:
 
 def last_spreads(plan: Plan, home: Path) -> dict[str, Spread]:
     """Spreads of each metric in the newest complete run of this suite; empty where the home holds none."""
+    from harness.deciding.baseline import Against, scores_against
     from harness.deciding.efforts import METRICS, with_efforts
     from harness.deciding.power import spreads_of
     from harness.deciding.scores import Scores
+    from harness.errors import UserError
     from harness.store import Home, Store
 
     suite = plan.loaded.suite
@@ -204,13 +209,17 @@ def last_spreads(plan: Plan, home: Path) -> dict[str, Spread]:
         return {}
     with Store.open(Home(home), read_only=True) as store:
         run = next((r for r in store.runs() if r.suite == suite.suite and r.status == "complete"), None)
-        scores = None
-        if run is not None:
-            scores = with_efforts(Scores.from_rows(store.scores(run.id)), store, run, suite.gate, strict=False)
+        if run is None:
+            return {}
+        try:
+            against = scores_against(store, run, plan.loaded, baseline=None)
+        except UserError:  # that run had other judges, or lacks the baseline: its candidates have spreads all the same
+            against = Against(scores=Scores.from_rows(store.scores(run.id)), name=None)
+        scores = with_efforts(against.scores, store, run, suite.gate, strict=False)
     split = suite.default_split()
-    if run is None or scores is None or split is None or split not in scores.splits:
+    if split is None or split not in scores.splits:
         return {}
-    baseline = suite.gate.baseline if suite.gate.baseline in run.candidates else None
+    baseline = against.name if against.name in scores.candidates else None
     judged = {metric.name for metric in run.metrics}
     metrics = [*run.metrics, *(metric for name, metric in METRICS.items() if name not in judged)]
     return spreads_of(scores, metrics, split, baseline, list(run.candidates))

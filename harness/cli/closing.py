@@ -98,7 +98,7 @@ def close_run(
     if preferred:
         console.print(preference_tables(preferred))
     if verdicts:
-        show_blessed(against, console)
+        show_blessed(against.blessed, console)
         console.print(to_terminal(verdicts))
     show_usage(evaluation.usage, console)
     show_reasons(answers, judgements, console)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from harness.deciding.baseline import Against
+    from harness.deciding.baseline import Against, Baseline
     from harness.deciding.corrections import Correction
     from harness.deciding.scores import Scores
     from harness.records import Calibration, Run, Verdict
@@ -84,7 +84,7 @@ def gate(
     console.print(trust_note(decided.calibrations))
     if decided.corrections:
         console.print(correction_table(decided.corrections))
-    show_blessed(against, console)
+    show_blessed(against.blessed, console)
     console.print(to_terminal(verdicts))
     write_surfaces(verdicts, json=json, junit=junit, summary=summary)
     if in_workflow() if annotations is None else annotations:
@@ -229,11 +229,11 @@ def write_surfaces(verdicts: Sequence[Verdict], *, json: Path | None, junit: Pat
                 ) from None
 
 
-def show_blessed(against: Against, console: Console) -> None:
-    """One line on a blessed baseline: who blessed what, when and why."""
-    if against.blessed is not None:
-        one = against.blessed.blessing
-        text = f"baseline {against.name}: {one.candidate} of run {one.run}, blessed by {one.by} on {one.at[:10]}: {one.why}"
+def show_blessed(baseline: Baseline | None, console: Console) -> None:
+    """One line on a blessed baseline: who blessed what, when and why; nothing where there is none."""
+    if baseline is not None:
+        one = baseline.blessing
+        text = f"baseline {baseline.name}: {one.candidate} of run {one.run}, blessed by {one.by} on {one.at[:10]}: {one.why}"
         console.print(text, style="dim", markup=False, highlight=False)
 
 

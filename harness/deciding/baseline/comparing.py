@@ -103,10 +103,11 @@ def blessed_baseline(wanted: str, root: Path) -> Baseline | None:
     return found
 
 
-def refuse_drift(loaded: LoadedSuite, samples: Iterable[Sample], baseline: str | None) -> None:
+def refuse_drift(loaded: LoadedSuite, samples: Iterable[Sample], baseline: str | None) -> Baseline | None:
     """Before anything is spent: refuses a blessed baseline that today's suite and data cannot be compared with.
 
-    Judges are not known yet; a drift of theirs is told by the gate.
+    Returns the blessed baseline; None where the baseline is none, or is no blessed one. Judges are not known yet; a drift
+    of theirs is told by the gate.
 
     Raises:
         UserError: As `scores_against`.
@@ -115,13 +116,14 @@ def refuse_drift(loaded: LoadedSuite, samples: Iterable[Sample], baseline: str |
     wanted = baseline or (suite.gate.baseline if suite.gate is not None else None)
     blessed = blessed_baseline(wanted, loaded.root) if wanted is not None and wanted not in suite.candidates else None
     if blessed is None:
-        return
+        return None
     plain = suite.model_dump(mode="json", by_alias=True, exclude_none=True)
     now = conditions(plain, samples, suite_name=suite.suite, suite_version=suite.version)
     lines = drifted(blessed, now, _compared(loaded, list(now.splits)))
     if lines:
         way_out = "Run its candidate on the suite as it is and bless it again (muster run … --no-gate, then bless)."
         raise drift_error(blessed.name, lines, way_out=way_out)
+    return blessed
 
 
 def _compared(loaded: LoadedSuite, splits: Sequence[str]) -> Compared:
