@@ -422,6 +422,42 @@ class Verdict:
     confidence: float
     """One-sided, of each bound."""
     findings: tuple[Finding, ...]
+    rules_sha: str = ""
+    """Hash of the rules it was decided by, baseline and confidence included."""
+    changed: tuple[str, ...] = ()
+    """A sentence for each rule that is not as it was locked, or as it was when the run was made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """How often a gate's own rules fail a model exactly as good as the baseline, by simulation on a run's scores."""
+
+    run: str
+    baseline: str
+    rules_sha: str
+    repeats: int
+    fails: int
+    passes: int
+    low: float
+    """Wilson's interval for the rate of failures, two-sided at 0.95; `high` likewise."""
+    high: float
+    allowed: float
+    """The rate that the gate's confidence states."""
+    made_of: str
+    """What the equally good pairs were made of, in a sentence."""
+    made: str
+    """ISO 8601, UTC."""
+    left_out: tuple[str, ...] = ()
+    """Rules that the baseline itself does not meet, or that have no chance in them."""
+
+    @property
+    def rate(self) -> float:
+        return self.fails / self.repeats
+
+    @property
+    def holds(self) -> bool:
+        """Whether the rate is not shown to be above what is allowed."""
+        return self.low <= self.allowed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

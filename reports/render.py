@@ -24,6 +24,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.deciding.against_itself import certificate_sentence
 from harness.deciding.corrections import Correction
 from harness.deciding.counts import LEFT_OUT
 from harness.deciding.gate import run_exit_status, worst_outcome
@@ -285,6 +286,7 @@ def page_environment() -> Environment:
         correction_domain=correction_domain,
         finding_domain=finding_domain,
         folded=folded,
+        certificate_sentence=certificate_sentence,
         LEFT_OUT=LEFT_OUT,
         rules_of=rules_of,
         findings_of=findings_of,

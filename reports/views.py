@@ -14,7 +14,19 @@ from typing import Any
 from harness.deciding.corrections import Correction
 from harness.deciding.preferences import Preferences
 from harness.deciding.slices import SliceDifference
-from harness.records import Answer, Calibration, Comparison, Estimate, Judgement, Metric, Run, Sample, Training, Verdict
+from harness.records import (
+    Answer,
+    Calibration,
+    Certificate,
+    Comparison,
+    Estimate,
+    Judgement,
+    Metric,
+    Run,
+    Sample,
+    Training,
+    Verdict,
+)  # fmt: skip
 from harness.stats import ReliabilityBin
 
 
@@ -312,6 +324,8 @@ class Report:
     metrics: tuple[Metric, ...]
     splits: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
+    certificate: Certificate | None
+    """How often the gate fails a model exactly as good as the baseline, where that was asked."""
     boards: tuple[Board, ...]
     preferences: tuple[Preferences, ...]
     """Of each pairwise judge on each split."""

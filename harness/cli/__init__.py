@@ -68,6 +68,7 @@ def build_app() -> typer.Typer:
     app.command()(calibrate.calibrate)
     gates = typer.Typer(cls=DefaultGroup)
     gates.command(cls=SurfaceCommand)(gate.gate)
+    gates.command()(gate.aa)
     gates.command()(gate.selftest)
     app.add_typer(gates, name="gate")
     app.command()(compare.compare)

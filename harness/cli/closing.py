@@ -47,6 +47,7 @@ def close_run(
     from harness.deciding.corrections import run_corrections
     from harness.deciding.efforts import with_efforts
     from harness.deciding.gate import decide_all, run_exit_status
+    from harness.deciding.lock import declared
     from harness.deciding.preferences import run_preferences
     from harness.deciding.scores import Scores
     from harness.deciding.surfaces import (
@@ -75,6 +76,7 @@ def close_run(
                     rules, run=run, scores=scores, baseline=against.name, inconclusive=inconclusive,
                     default_split=plan.loaded.suite.default_split(),
                 )  # fmt: skip
+                verdicts = declared(verdicts, plan.loaded, rules, run)
             except (NothingEvaluatedError, UserError) as error:
                 refused = error
             store.write_verdicts(run.id, verdicts)

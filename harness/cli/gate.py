@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harness.deciding.scores import Scores
     from harness.records import Calibration, Run, Verdict
     from harness.suite import LoadedSuite
+    from harness.suite.grammar import Gate
 
 
 class Inconclusive(StrEnum):
@@ -58,6 +59,9 @@ def gate(
             "--annotations/--no-annotations", help="Print GitHub annotations; left out, where GITHUB_ACTIONS is true."
         ),
     ] = None,
+    lock: Annotated[
+        bool, typer.Option("--lock", help="Only pin the rules: a file beside the suite; later edits show as changed.")
+    ] = False,
     data: Annotated[Path | None, typer.Option(help="The file the run read with --data, if it did.")] = None,
     home: Annotated[Path, typer.Option(help="Where store, runs and adapters live.")] = Path(".muster"),
 ) -> None:
@@ -70,9 +74,14 @@ def gate(
     from harness.cli.workflow import annotate, in_workflow
     from harness.deciding.comparison import leaderboard
     from harness.deciding.gate import worst_exit_status
+    from harness.deciding.lock import write_lock
     from harness.deciding.surfaces import correction_table, leaderboard_tables, to_terminal, trust_note
 
     console = Console(stderr=to_stdout(json, junit, summary))
+    if lock:
+        path = write_lock(*gated_suite(suite, data))
+        console.print(f"{path}: the rules as they are now; put it into git", markup=False, highlight=False)
+        raise typer.Exit
     decided = decide_stored(
         suite, home=home, run=run, candidates=candidate, baseline=baseline, data=data, inconclusive=inconclusive.value
     )
@@ -126,18 +135,12 @@ def decide_stored(
     from harness.deciding.corrections import run_corrections
     from harness.deciding.efforts import with_efforts
     from harness.deciding.gate import decide_all
+    from harness.deciding.lock import declared
     from harness.deciding.sides import latest_run
-    from harness.errors import UserError
     from harness.store import Home, Store
     from harness.store.calibrations import by_metric
-    from harness.suite import load_suite
 
-    loaded = load_suite(suite, data=data)
-    rules = loaded.suite.gate
-    if rules is None:
-        raise UserError(
-            f"'gate' must be in the suite to decide by (got none in {loaded.file.name}). Add 'gate:' with rules."
-        )
+    loaded, rules = gated_suite(suite, data)
     with Store.open(Home(home), read_only=True) as store:
         found = latest_run(store, loaded.suite.suite, run)
         against = scores_against(store, found, loaded, baseline=baseline, candidates=candidates or ())
@@ -154,6 +157,7 @@ def decide_stored(
         default_split=loaded.suite.default_split(),
         inconclusive=inconclusive,
     )
+    verdicts = declared(verdicts, loaded, rules, found)
     return Decided(
         loaded=loaded,
         run=found,
@@ -162,6 +166,19 @@ def decide_stored(
         calibrations=by_metric(found.judges, cards),
         corrections=corrections,
     )
+
+
+def gated_suite(suite: str, data: Path | None = None) -> tuple[LoadedSuite, Gate]:
+    """A suite with its rules. Raises UserError where it has none."""
+    from harness.errors import UserError
+    from harness.suite import load_suite
+
+    loaded = load_suite(suite, data=data)
+    if loaded.suite.gate is None:
+        raise UserError(
+            f"'gate' must be in the suite to decide by (got none in {loaded.file.name}). Add 'gate:' with rules."
+        )
+    return loaded, loaded.suite.gate
 
 
 def refuse_absent(loaded: LoadedSuite, scores: Scores) -> None:
@@ -235,6 +252,43 @@ def show_blessed(baseline: Baseline | None, console: Console) -> None:
         one = baseline.blessing
         text = f"baseline {baseline.name}: {one.candidate} of run {one.run}, blessed by {one.by} on {one.at[:10]}: {one.why}"
         console.print(text, style="dim", markup=False, highlight=False)
+
+
+def aa(
+    suite: Annotated[str, typer.Argument(help="A suite file, or the name of a built-in suite.")],
+    run: Annotated[str, typer.Option(help="The run whose scores are used.")] = "latest",
+    baseline: Annotated[str | None, typer.Option(help="Instead of the gate's own baseline.")] = None,
+    repeats: Annotated[int, typer.Option(min=20, help="Simulated runs.")] = 400,
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulation.")] = 0,
+    home: Annotated[Path, typer.Option(help="Where store, runs and adapters live.")] = Path(".muster"),
+) -> None:
+    """Gate the baseline against itself: how often these rules would fail a model that is exactly as good.
+
+    Exit status: 0, or 1 where the rate is shown to be above what the gate's confidence states.
+    """
+    from rich.console import Console
+
+    from harness.deciding.against_itself import against_itself, certificate_sentence, other_draws
+    from harness.deciding.scores import Scores
+    from harness.deciding.sides import latest_run
+    from harness.store import Home, Store
+    from harness.store.gates import write_certificate
+
+    loaded, rules = gated_suite(suite)
+    with Store.open(Home(home), read_only=True) as store:
+        found = latest_run(store, loaded.suite.suite, run)
+        name = baseline or rules.baseline or next(iter(found.candidates))
+        scores = Scores.from_rows(store.scores(found.id), store.modes(found.id))
+        draws = other_draws(store, found, scores, name)
+    certificate = against_itself(
+        rules, run=found, scores=scores, baseline=name, draws=draws, repeats=repeats, seed=seed,
+        default_split=loaded.suite.default_split(),
+    )  # fmt: skip
+    write_certificate(Home(home), certificate)
+    console = Console()
+    style = "bold green" if certificate.holds else "bold red"
+    console.print(certificate_sentence(certificate), style=style, markup=False, highlight=False)
+    raise typer.Exit(0 if certificate.holds else 1)
 
 
 def selftest(

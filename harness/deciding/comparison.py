@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,12 +55,22 @@ def leaderboard(
         here = _split(scores, split)
         for candidate in scores.candidates if candidates is None else candidates:
             estimates = {
-                metric.name: estimate(here, metric, candidate, confidence=confidence)
+                metric.name: refused(
+                    estimate(here, metric, candidate, confidence=confidence),
+                    scores.mixed_modes(metric.name, (candidate,)),
+                )
                 for metric in metrics
                 if metric.name in here.metrics
             }
             found.append(LeaderboardRow(candidate=candidate, split=split, estimates=estimates))
     return found
+
+
+def refused(found: Estimate, modes: str | None) -> Estimate:
+    """The estimate without its mean where the scores were made in several modes: they are different measures."""
+    if modes is None:
+        return found
+    return replace(found, mean=None, low=None, high=None, lowest=None, highest=None, method=f"different modes: {modes}")
 
 
 def estimate(

@@ -9,15 +9,29 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import duckdb
 
 from harness.errors import UserError
-from harness.records import Answer, Calibration, Completion, Judgement, Probe, Repeat, Run, Sample, Training, Verdict
+from harness.records import (
+    Answer,
+    Calibration,
+    Certificate,
+    Completion,
+    Judgement,
+    Probe,
+    Repeat,
+    Run,
+    Sample,
+    Training,
+    Verdict,
+)
 from harness.store import rows
 from harness.store.bundle import write_bundled_verdicts
 from harness.store.calibrations import known_calibrations
+from harness.store.gates import read_certificate, read_changes, write_changes
 from harness.store.home import Home
 from harness.store.opening import STATEMENT_ERRORS, explained, open_store
 from harness.store.rows import COLUMNS, own_columns, stored_text
@@ -128,6 +142,7 @@ class Store:
         """Replaces a run's verdicts, in its bundle and here. Raises ValueError for a verdict on another run."""
         table = rows.verdict_table(run_id, verdicts)
         write_bundled_verdicts(self._home, run_id, verdicts)
+        write_changes(self._home, run_id, verdicts[0].changed if verdicts else ())
         self.replace_run(run_id, {"verdicts": table})
 
     def replace_run(self, run_id: str, tables: Mapping[str, Any]) -> None:
@@ -202,7 +217,13 @@ class Store:
 
     def verdicts(self, run_id: str) -> list[Verdict]:
         """The verdicts of a run's last gate."""
-        return [rows.verdict_of(run_id, *row) for row in self._of_run("verdicts", run_id)]
+        changed = read_changes(self._home, run_id)
+        found = [rows.verdict_of(run_id, *row) for row in self._of_run("verdicts", run_id)]
+        return [replace(verdict, changed=changed) for verdict in found] if changed else found
+
+    def certificate(self, run_id: str) -> Certificate | None:
+        """How often the run's gate fails a model like its baseline, where `muster gate aa` was asked."""
+        return read_certificate(self._home, run_id)
 
     def calibrations(self) -> list[Calibration]:
         """The calibration cards of the home, the newest first, then those that come with muster."""

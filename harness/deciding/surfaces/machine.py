@@ -46,6 +46,8 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "candidate": verdict.candidate,
         "baseline": verdict.baseline,
         "confidence": verdict.confidence,
+        "rules_sha": verdict.rules_sha,
+        "changed": list(verdict.changed),
         "findings": [asdict(finding) for finding in verdict.findings],
     }
 
@@ -73,6 +75,8 @@ def _suite(verdict: Verdict) -> ElementTree.Element:
         ("baseline", verdict.baseline or ""),
         ("confidence", f"{verdict.confidence:g}"),
         ("suite_sha", verdict.suite_sha),
+        ("rules_sha", verdict.rules_sha),
+        ("changed", "; ".join(verdict.changed)),
     ):
         ElementTree.SubElement(properties, "property", {"name": name, "value": plain(value)})
     seen: dict[str, int] = {}

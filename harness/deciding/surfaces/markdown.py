@@ -34,6 +34,7 @@ def to_markdown(verdicts: Sequence[Verdict], *, limit: int = LIMIT) -> str:
     first = verdicts[0]
     text = f"## muster: {headline(worst_verdict(verdicts))}\n\n"
     text += f"Suite {escaped(first.suite)}, run {escaped(first.run)}, bounds at {100 * first.confidence:g} % a side.\n"
+    text += "".join(f"- RULES: {escaped(line)}\n" for line in first.changed)
     room = limit - len(text.encode()) - 100
     for number_done, verdict in enumerate(verdicts):
         section = _section(verdict)

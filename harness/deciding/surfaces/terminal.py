@@ -40,7 +40,9 @@ GAP = 3
 
 def to_terminal(verdicts: Sequence[Verdict]) -> RenderableType:
     """For each verdict its outcome, a table of the rules, and the sentence of each rule that did not pass."""
-    parts: list[RenderableType] = []
+    parts: list[RenderableType] = [
+        Text(f"RULES  {plain(line)}", "bold yellow") for line in (verdicts[0].changed if verdicts else ())
+    ]
     for verdict in verdicts:
         parts += [_heading(subject(verdict), verdict), _findings(verdict), *_sentences(verdict), Text()]
     if len(verdicts) > 1:
@@ -320,6 +322,8 @@ def _cell(estimate: Estimate | None, *, counts: bool) -> Text:
     text = Text("-" if estimate.mean is None else number(estimate.mean))
     if estimate.mean is not None and estimate.low is not None and estimate.high is not None:
         text.append(f" ±{number(max(estimate.high - estimate.mean, estimate.mean - estimate.low))}", "dim")
+    if estimate.method.startswith("different modes"):
+        text = Text("different modes", "yellow")
     if counts:
         text.append(f"\nn {estimate.n}, {estimate.unscored} unscored", "dim")
     if estimate.lowest is not None and estimate.highest is not None:

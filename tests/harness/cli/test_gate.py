@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from harness.cli.compare import compare
-from harness.cli.gate import gate, write_surfaces
+from harness.cli.gate import aa, gate, write_surfaces
 from harness.cli.groups import SurfaceCommand
 from harness.errors import NothingEvaluatedError, UserError
 from harness.records import Failure, Judgement, Metric, Run, Sample
@@ -219,3 +219,44 @@ def test_surfaces_never_overwrite_the_suite_nor_each_other(home):
         assert isinstance(done.exception, UserError)
         assert done.stdout == ""
     assert (home / "suite.yaml").read_text() == SUITE
+
+
+def test_the_rules_are_locked_before_a_run_and_a_later_edit_shows(home):
+    """`--lock` writes beside the suite and decides nothing; an edit afterwards is told by the next gate, which decides."""
+    suite, where = home / "suite.yaml", ["--home", home / "home", "--candidate", "good"]
+    done = typed(gate, suite, "--lock", "--home", home / "nowhere")
+    assert (done.exit_code, (home / "suite.lock.json").is_file()) == (0, True)
+    assert "changed since locked" not in typed(gate, suite, *where).output
+    suite.write_text(SUITE.replace("no_worse_by: 0.1", "no_worse_by: 0.3"))
+    done = typed(gate, suite, *where)
+    assert done.exit_code == 0
+    told = " ".join(done.output.split())
+    assert "'exact_match no_worse_by 0.1' is now 'exact_match no_worse_by 0.3'" in told
+
+
+def test_the_baseline_against_itself_is_certified_and_kept(home):
+    """`muster gate aa`: the rate with its interval, exit 0, and the store knows it afterwards."""
+    done = typed(aa, home / "suite.yaml", "--home", home / "home", "--repeats", "40")
+    assert done.exit_code == 0
+    assert "A model exactly as good as base fails these rules in" in " ".join(done.output.split())
+    with Store.open(Home(home / "home"), read_only=True) as store:
+        kept = store.certificate("r2")
+        assert store.certificate("r1") is None
+    assert (kept.repeats, kept.baseline, kept.left_out) == (40, "base", ("coverage 0.98",))
+
+
+def test_a_sample_that_must_pass_is_one_of_the_run(home):
+    """An id that no sample has is told at its line before anything is decided; one that fails, fails the gate by name."""
+    rules = "[{metric: exact_match, at_least: 1, must_pass: [s000, s025]}]"
+    suite = home / "suite.yaml"
+    suite.write_text(SUITE.replace("[{metric: exact_match, no_worse_by: 0.1}, {coverage: 0.98}]", rules))
+    done = typed(gate, suite, "--home", home / "home", "--json")
+    read = json.loads(done.stdout)
+    assert [verdict["outcome"] for verdict in read["verdicts"]] == ["pass", "fail"]
+    assert "bad fails 1 of the 2 samples" in read["verdicts"][1]["findings"][0]["message"]
+    suite.write_text(suite.read_text().replace("s025", "s0250"))
+    done = typed(gate, suite, "--home", home / "home")
+    assert "suite.yaml:12:64: gate.rules[0].must_pass[1]: must name samples of 'test' (got 's0250')" in str(
+        done.exception
+    )
+    assert "did you mean 's0" in str(done.exception)

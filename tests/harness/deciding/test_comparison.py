@@ -125,3 +125,13 @@ def test_bounds_are_left_out_where_they_say_nothing(make_scores, metric):
     ):
         [row] = comparison.leaderboard(make_scores({"base": values}, metric=asked.name), [asked])
         assert row.estimates[asked.name].highest is None
+
+
+def test_a_candidate_scored_in_two_modes_has_no_mean(make_rows, metric):
+    """Half of its own scores by logprobs, half by draws: the leaderboard counts them, and averages nothing."""
+    modes = {("lora", "correctness"): {"topk": 10, "sampled": 10}, ("base", "correctness"): {"topk": 20}}
+    scores = Scores.from_rows(make_rows({"base": [0.5] * 20, "lora": [0.9] * 20}), modes)
+    base, lora = (row.estimates["correctness"] for row in comparison.leaderboard(scores, [metric("correctness")]))
+    assert base.mean == pytest.approx(0.5)
+    assert (lora.mean, lora.low, lora.high, lora.n) == (None, None, None, 20)
+    assert lora.method == "different modes: lora sampled (10) and topk (10)"
