@@ -475,7 +475,28 @@
       }
     }
     add("same", a.slice(a.length - tail).join(""));
-    return parts;
+    return phrases(parts);
+  };
+  /** Neighbouring changes as one, first what is gone: white space between two changed words belongs to both texts. */
+  const phrases = (parts) => {
+    const found = [];
+    let changed = { del: "", ins: "" };
+    const flush = () => {
+      for (const kind of ["del", "ins"]) if (changed[kind]) found.push([kind, changed[kind]]);
+      changed = { del: "", ins: "" };
+    };
+    parts.forEach(([kind, text], n) => {
+      if (kind !== "same") changed[kind] += text;
+      else if (/^\s+$/.test(text) && (changed.del || changed.ins) && n + 1 < parts.length) {
+        changed.del += text;
+        changed.ins += text;
+      } else {
+        flush();
+        found.push([kind, text]);
+      }
+    });
+    flush();
+    return found;
   };
 
   // ------------------------------------------------------------------------------------------------ samples: evidence

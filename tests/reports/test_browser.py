@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 from fake_run import CANDIDATES, METRICS, fake_run
 from payloads import PAYLOADS
 
 from harness.store import Home, Store
-from reports.render import STATIC_SAMPLES, write_report
+from reports.queries import load_report
+from reports.render import STATIC_SAMPLES, render, write_report
 
 READY = "document.documentElement.classList.contains('ready')"
 ROWS = "document.querySelectorAll('#list li').length"
@@ -512,4 +516,68 @@ def test_hostile_texts_stay_texts_in_the_browser(browser, tmp_path):
     assert page.evaluate("window.broken") is None
     assert [url for url in page.requests if not url.startswith(file.as_uri())] == []
     assert page.console == []
+    page.close()
+
+
+def test_names_of_candidates_stay_texts(browser, tmp_path):
+    """A candidate may be called anything: selects, headings, links and the explanation of a preset show it as it is."""
+    named = PAYLOADS[1], PAYLOADS[6], PAYLOADS[44]
+    made = fake_run(len(named) * 4)
+    names = dict(zip(("base", "lora_r16", "spoilt"), named, strict=True)) | {"few_shot": "few_shot"}
+    run = replace(made.run, candidates={names[c]: key for c, key in made.run.candidates.items()})
+    other = replace(
+        made,
+        run=run,
+        answers=tuple(replace(a, candidate=names[a.candidate]) for a in made.answers),
+        judgements=tuple(replace(j, candidate=names[j.candidate]) for j in made.judgements),
+        trainings=(),
+        verdicts=(),
+    )
+    with Store.open(Home(tmp_path)) as store:
+        other.write(store)
+        file = write_report(store, ["latest"], tmp_path / "report.html")
+    page = browser.page(file.as_uri())
+    page.wait_for(READY)
+    for n, name in enumerate(other.run.candidates):
+        choose(page, "preset", "all")
+        choose(page, "candidate", str(n))
+        page.wait_for(f"document.querySelector('.answer:last-child h4')?.textContent === {json.dumps(name)}")
+        choose(page, "preset", "worse")
+        page.press("a")
+        assert page.evaluate("document.querySelectorAll('img, iframe, body script:not([type])').length") == 1
+        page.press("a")
+    assert page.console == page.exceptions == []
+    page.close()
+
+
+def test_five_thousand_samples_stay_small_and_usable(browser, home, tmp_path):
+    """Two candidates and five judges with all evidence: below 15 MB, at most 100 rows, presets and search over all of them."""
+    with Store.open(home, read_only=True) as store:
+        report = load_report(store, ["latest"])
+    views = tuple(
+        replace(view, sample=replace(view.sample, id=f"{view.sample.id}-{n}", row=n + 1))
+        for n, view in enumerate((report.samples * 36)[:5000])
+    )
+    page_text = render(replace(report, samples=views, candidates=("base", "lora_r16")))
+    assert "carry neither evidence nor prompts" not in page_text
+    file = tmp_path / "report.html"
+    file.write_text(page_text, encoding="utf-8")
+    assert file.stat().st_size < 15_000_000
+    page = browser.page(file.as_uri())
+    page.wait_for(READY)
+    assert page.evaluate(ROWS) == 100
+    assert page.evaluate("document.getElementById('count').textContent") == "1–100 of 5,000"
+    fell = sum(
+        v.judgements["base", "correctness"].score >= 0.5 > v.judgements["lora_r16", "correctness"].score for v in views
+    )
+    choose(page, "preset", "fell")
+    assert page.evaluate(ROWS) == min(100, fell)
+    assert counts(page)["fell"] == fell
+    choose(page, "preset", "all")
+    page.wait_for(f"{SHOWN} !== undefined")
+    last = views[-1].sample.id
+    choose(page, "search", last)
+    page.wait_for(f"{SHOWN} === {last!r}")
+    assert page.evaluate("document.querySelectorAll('.answer mark').length") > 0
+    assert page.evaluate("document.querySelectorAll('.browser *').length") < 3000
     page.close()
