@@ -144,6 +144,9 @@ def test_the_key_is_in_no_file_and_on_no_screen(remote):
         ["show", "latest"],
         ["env"],
         ["export", "latest", "--to", "out"],
+        ["review", "export", "latest", "--criteria", "Is it kind?", "--out", "sheet.html"],
+        ["store", "doctor"],
+        ["report", "--out", "again.html"],
     ):
         printed += remote.muster(*arguments)
     assert "***" in printed
@@ -171,11 +174,14 @@ def interrupt(process, server, requests):
 
 @pytest.mark.parametrize("stuck", ["m", "judge"])
 def test_an_interruption_is_prompt_and_keeps_what_was_answered(remote, stuck):
-    """With requests in flight that would take a minute, Ctrl-C ends at once; the next run asks only for the rest."""
+    """With requests in flight that would take a minute, Ctrl-C ends at once; the next run asks only for the rest.
+
+    The journal that is left holds no key, though the answers in it repeat what the server was sent.
+    """
     answered = 10 if stuck == "m" else 0
 
     def sticking(request):
-        whole = answering(request)
+        whole = reply(f"the house of {KEY}") if request["model"] == "m" else answering(request)
         behind = sum(r["model"] == stuck for r in remote.server.requests) > answered
         return Step(body=whole.body, headers=whole.headers, hang=50) if request["model"] == stuck and behind else whole
 
@@ -185,6 +191,9 @@ def test_an_interruption_is_prompt_and_keeps_what_was_answered(remote, stuck):
     assert returned == 130, printed
     assert "Traceback" not in printed
     assert seconds < 5
+    journals = {path: text for path, text in everything_written(remote.root) if "spool" in path.parts}
+    assert any("the house of ***" in text for text in journals.values())
+    assert not any(KEY in text for text in [printed, *journals.values()])
     remote.server.default = answering
     remote.server.requests.clear()
     remote.muster("run", "suite.yaml")
