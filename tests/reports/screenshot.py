@@ -1,6 +1,7 @@
-"""Makes the README's picture of a report: `python tests/reports/screenshot.py REPORT.html OUT.png`.
+"""Makes the pictures of a report in README and docs: `python tests/reports/screenshot.py REPORT.html OUT.png`.
 
-Needs a Chromium on this machine; nothing else.
+docs/report.png is the top of a report at the default size, docs/report_phone.png at `--width 390`. Needs a Chromium on this
+machine; nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ def main() -> int:
     parser.add_argument("report", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--width", type=int, default=1280)
-    parser.add_argument("--height", type=int, default=900)
+    parser.add_argument("--height", type=int, default=1000)
     parser.add_argument("--section", default="", help="a hash such as leaderboard or 's=SAMPLE' to open first")
     parser.add_argument("--dark", action="store_true")
     parser.add_argument("--full", action="store_true", help="the whole page instead of the window")
