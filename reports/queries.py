@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.deciding.comparison import Flip, compare, estimate, flips, leaderboard, rank_sets, sign
+from harness.deciding.comparison import Flip, compare, estimate, flips, leaderboard, rank_sets, refused, sign
 from harness.deciding.corrections import run_corrections
 from harness.deciding.cuts import Cut, cut_of, gate_rules
 from harness.deciding.efforts import price_of
@@ -390,7 +390,10 @@ def _slices(
                         cells=tuple(
                             SliceCell(
                                 candidate=name,
-                                estimate=estimate(here, metric, name, confidence=CONFIDENCE, within=mask),
+                                estimate=refused(
+                                    estimate(here, metric, name, confidence=CONFIDENCE, within=mask),
+                                    scores.mixed_modes(metric.name, (name,)),
+                                ),
                                 difference=by_cell.get((split, metric.name, column, value, name)),
                             )
                             for name in candidates

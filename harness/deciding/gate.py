@@ -91,10 +91,11 @@ def decide_all(
         raise NothingEvaluatedError(f"no candidate to decide about: the run holds only the baseline {against!r}.")
     if not any(here.column(c, m).scored.any() for here in scores.splits.values() for c in gated for m in here.metrics):
         raise NothingEvaluatedError(f"nothing to decide on: no answer of {', '.join(gated)} has a score.")
+    parts = split_up(gate, scores, default_split)
     return [
         decide(
             gate, run=run, scores=scores, candidate=name, baseline=against, default_split=default_split,
-            inconclusive=inconclusive,
+            inconclusive=inconclusive, parts=parts,
         )
         for name in gated
     ]  # fmt: skip
@@ -109,15 +110,13 @@ def decide(
     baseline: str | None = None,
     default_split: str | None = None,
     inconclusive: Literal["block", "warn"] = "block",
+    parts: Sequence[Part | LeftOut] | None = None,
 ) -> Verdict:
-    """The verdict on one candidate; arguments and errors as in `decide_all`."""
+    """The verdict on one candidate; arguments and errors as in `decide_all`. `parts` is what `split_up` gives, if known."""
     against = baseline or gate.baseline
     metrics = {metric.name: metric for metric in run.metrics}
     complete = run.status == "complete"
-    parts: list[Part | LeftOut] = []
-    for rule in gate.rules:
-        split, here = split_of(rule, scores, default_split)
-        parts += parts_of(rule, split, here)
+    parts = split_up(gate, scores, default_split) if parts is None else parts
     questions = {
         number: _question(part, gate, metrics, candidate, against)
         for number, part in enumerate(parts)
@@ -158,6 +157,14 @@ def decide(
         confidence=gate.confidence,
         findings=tuple(findings),
     )
+
+
+def split_up(gate: Gate, scores: Scores, default_split: str | None = None) -> list[Part | LeftOut]:
+    """The samples that each rule is decided on, in the order of the rules: the same for every candidate."""
+    found: list[Part | LeftOut] = []
+    for rule in gate.rules:
+        found += parts_of(rule, *split_of(rule, scores, default_split))
+    return found
 
 
 def _gap(scores: Scores, candidate: str, baseline: str | None) -> list[Finding]:
