@@ -16,6 +16,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,7 @@ def render(report: Report, *, samples: str = "all", budget: int = BUDGET, made: 
             options={
                 "samples": samples,
                 "budget": budget,
+                "certificate": None if report.certificate is None else report.certificate.made,
                 "blessed": [[row.run.id, *mark] for row in report.history for mark in row.blessed.items()],
             },
         ),
@@ -243,8 +245,9 @@ def suite_yaml(report: Report) -> str:
 # ------------------------------------------------------------------------------------------------------------ templates
 
 
+@cache
 def page_environment() -> Environment:
-    """Jinja for every page of this folder: what is put in is escaped, what is missing is an error."""
+    """Jinja for every page of this folder: what is put in is escaped, what is missing is an error. Templates compile once."""
     environment = Environment(
         loader=PackageLoader("reports"),
         autoescape=True,

@@ -14,8 +14,10 @@ from fake_run import fake_calibrations, fake_run
 
 from harness.cli.report import verify
 from harness.errors import UserError
+from harness.records import Certificate
 from harness.store import Home, Store
 from harness.store.calibrations import write_calibration
+from harness.store.gates import write_certificate
 from reports.manifest import read_manifest
 from reports.render import write_report
 from reports.verify import mismatches, verify_report
@@ -167,15 +169,26 @@ def test_a_stored_verdict_that_the_scores_do_not_give_is_told(tmp_path):
     assert (found.undecided, found.mismatches) == ((first.candidate,), ())
 
 
-def test_cards_made_later_do_not_count(small, tmp_path):
-    """A report stays right when a judge is calibrated after it: the manifest says which cards it shows."""
+def test_cards_and_certificates_made_later_do_not_count(small, tmp_path):
+    """A report stays right when a judge is calibrated or the gate put to itself after it: the manifest says what it shows."""
     home, fake = Home(tmp_path), fake_run(12)
     with Store.open(home) as store:
         fake.write(store)
         file = write_report(store, ["latest"], tmp_path / "report.html")
     for card in fake_calibrations(fake.run):
         write_calibration(home, card)
+    certificate = Certificate(
+        run=fake.run.id, baseline="base", rules_sha="x", repeats=400, fails=3, passes=300, low=0.002, high=0.02,
+        allowed=0.05, made_of="two of its scores", made="2026-03-15T00:00:00+00:00",
+    )  # fmt: skip
+    write_certificate(home, certificate)
     assert verified(home, file).mismatches == ()
+    with Store.open(home) as store:
+        write_report(store, ["latest"], file)
+    assert verified(home, file).mismatches == ()
+    write_certificate(home, replace(certificate, fails=4))
+    (found,) = verified(home, file).mismatches
+    assert found.place.startswith("verdict")
 
 
 def test_what_is_no_report_is_refused(small, tmp_path):
