@@ -85,6 +85,7 @@ def shown(renderable, width=200):
     return console.file.getvalue()
 
 
+@settings(deadline=None)
 @given(st.lists(verdicts(), min_size=1, max_size=3))
 def test_all_surfaces_tell_the_same(found):
     """Exit status, JSON, JUnit, Markdown and terminal name the same outcomes and the same exit status."""
@@ -130,6 +131,7 @@ def test_all_surfaces_tell_the_same(found):
         assert "a warning" in to_junit(found)
 
 
+@settings(deadline=None)
 @given(st.lists(verdicts(), min_size=1, max_size=3))
 def test_no_text_breaks_out(found):
     """Any name or message leaves the JUnit tree, the Markdown tables and the terminal as they are."""
@@ -200,6 +202,7 @@ JUNIT_10 = """
 """What Jenkins' junit-10.xsd, GitLab and the GitHub readers all take: a subset of the first, without what muster never writes."""
 
 
+@settings(deadline=None)
 @given(st.lists(verdicts(), min_size=1, max_size=3))
 def test_junit_is_read_by_a_strict_parser(found):
     """Well-formed for libxml2, without recovery, and valid by the schema, whatever a model wrote."""
