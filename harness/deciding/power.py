@@ -113,9 +113,9 @@ def _smallest(rule: Rule, split: str, n: int, slices: Mapping[str, Sequence[str 
     counts = Counter(value for value, here in zip(slices[rule.each], within, strict=True) if here and value is not None)
     kept = {value: size for value, size in counts.items() if size >= (rule.min_n or 0)}
     if not kept:
-        return 0, f"{split}, where no slice is left,"
+        return 0, f"{split}, where no slice is left"
     least = min(sorted(kept), key=kept.__getitem__)
-    return kept[least], f"{split}, in the smallest of {len(kept)} slices ({rule.each}={least}),"
+    return kept[least], f"{split} in the smallest of {len(kept)} slices ({rule.each}={least})"
 
 
 def spreads_of(

@@ -159,6 +159,8 @@ def _unscored(question: Question) -> str:
 def _nothing(question: Question) -> str:
     owner = f"{question.candidate} and {question.baseline}" if question.is_paired else question.candidate
     what = "no sample with a score of both" if question.is_paired else "no scored answer"
+    if question.unit:
+        what = "no answer whose time was recorded"
     return (
         f"{owner} on {_place(question.split, question.slice)}: {question.metric.name} has {what} ({question.unscored} "
         f"unscored), so nothing can be decided."
