@@ -59,7 +59,7 @@ def folder(tmp_path_factory):
     """A folder as the README's reader has it: data of their own, the shipped suites beside it."""
     root = tmp_path_factory.mktemp("reader")
     (root / "suites").symlink_to(REPOSITORY / "suites")
-    rows = (REPOSITORY / "suites" / "clinic" / "dialogues.jsonl").read_text().splitlines()[::30]
+    rows = (REPOSITORY / "suites" / "clinic" / "dialogues.jsonl").read_text().splitlines()[::60]
     (root / "dialogues.jsonl").write_text("\n".join(rows) + "\n")
     (root / "in.jsonl").write_text(json.dumps({"id": 1, "reference": "yes", "answer": "Yes."}) + "\n")
     (root / "rated.jsonl").write_text(
