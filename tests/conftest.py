@@ -1,4 +1,9 @@
-"""The order in which workers take up files of tests."""
+"""What holds for all tests: no property is judged by how busy the machine is, and long files begin first."""
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 LONG = (
     "end_to_end/test_main_job.py",
