@@ -31,6 +31,28 @@ class Inconclusive(StrEnum):
     warn = "warn"
 
 
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", metavar="[FILE]", help="Write the verdict as JSON to FILE, or to stdout.")
+]
+JunitFile = Annotated[
+    Path | None, typer.Option("--junit", metavar="[FILE]", help="Write the verdict as JUnit XML to FILE, or to stdout.")
+]
+SummaryFile = Annotated[
+    Path | None,
+    typer.Option("--summary", metavar="[FILE]", help="Write the verdict as Markdown to FILE, or to stdout."),
+]
+WhenInconclusive = Annotated[
+    Inconclusive, typer.Option("--inconclusive", help="block: exit status 3 where nothing could be shown; warn: 0.")
+]
+Annotations = Annotated[
+    bool | None,
+    typer.Option(
+        "--annotations/--no-annotations", help="Print GitHub annotations; left out, where GITHUB_ACTIONS is true."
+    ),
+]
+"""What `muster run` and `muster gate` do with a verdict."""
+
+
 def gate(
     suite: Annotated[str, typer.Argument(help="A suite file, or the name of a built-in suite.")],
     candidate: Annotated[list[str] | None, typer.Option(help="Only this candidate; repeatable.")] = None,
@@ -41,24 +63,11 @@ def gate(
     run: Annotated[
         str, typer.Option(help="The run to decide about: an id, its first letters, or 'latest'.")
     ] = "latest",
-    json: Annotated[
-        Path | None, typer.Option(metavar="[FILE]", help="Write the verdict as JSON to FILE, or to stdout.")
-    ] = None,
-    junit: Annotated[
-        Path | None, typer.Option(metavar="[FILE]", help="Write the verdict as JUnit XML to FILE, or to stdout.")
-    ] = None,
-    summary: Annotated[
-        Path | None, typer.Option(metavar="[FILE]", help="Write the verdict as Markdown to FILE, or to stdout.")
-    ] = None,
-    inconclusive: Annotated[
-        Inconclusive, typer.Option(help="block: exit status 3 where nothing could be shown; warn: 0.")
-    ] = Inconclusive.block,
-    annotations: Annotated[
-        bool | None,
-        typer.Option(
-            "--annotations/--no-annotations", help="Print GitHub annotations; left out, where GITHUB_ACTIONS is true."
-        ),
-    ] = None,
+    json: JsonFile = None,
+    junit: JunitFile = None,
+    summary: SummaryFile = None,
+    inconclusive: WhenInconclusive = Inconclusive.block,
+    annotations: Annotations = None,
     lock: Annotated[
         bool, typer.Option("--lock", help="Only pin the rules: a file beside the suite; later edits show as changed.")
     ] = False,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.gate import Inconclusive
+from harness.cli.gate import Annotations, Inconclusive, JsonFile, JunitFile, SummaryFile, WhenInconclusive
 
 
 class Engine(StrEnum):
@@ -28,27 +28,14 @@ def run(
     data: Annotated[Path | None, typer.Option(help="Rows from this file instead of the suite's data path.")] = None,
     home: Annotated[Path, typer.Option(help="Where store, runs and adapters live.")] = Path(".muster"),
     report: Annotated[Path | None, typer.Option(help="Write the HTML report here.")] = None,
-    json: Annotated[
-        Path | None, typer.Option(metavar="[FILE]", help="Write the verdict as JSON to FILE, or to stdout.")
-    ] = None,
-    junit: Annotated[
-        Path | None, typer.Option(metavar="[FILE]", help="Write the verdict as JUnit XML to FILE, or to stdout.")
-    ] = None,
-    summary: Annotated[
-        Path | None, typer.Option(metavar="[FILE]", help="Write the verdict as Markdown to FILE, or to stdout.")
-    ] = None,
+    json: JsonFile = None,
+    junit: JunitFile = None,
+    summary: SummaryFile = None,
     baseline: Annotated[
         str | None, typer.Option(help="Gate against this candidate, blessed baseline (name or file), or RUN:CANDIDATE.")
     ] = None,
-    inconclusive: Annotated[
-        Inconclusive, typer.Option(help="block: exit status 3 where nothing could be shown; warn: 0.")
-    ] = Inconclusive.block,
-    annotations: Annotated[
-        bool | None,
-        typer.Option(
-            "--annotations/--no-annotations", help="Print GitHub annotations; left out, where GITHUB_ACTIONS is true."
-        ),
-    ] = None,
+    inconclusive: WhenInconclusive = Inconclusive.block,
+    annotations: Annotations = None,
     engine: Annotated[Engine, typer.Option(help="Where the work is done.")] = Engine.local,
     no_train: Annotated[bool, typer.Option("--no-train", help="Stop where a training is missing.")] = False,
     no_gate: Annotated[bool, typer.Option("--no-gate", help="Evaluate only; decide nothing.")] = False,
