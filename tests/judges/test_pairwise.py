@@ -297,9 +297,8 @@ class TestFailures:
 
     def test_one_judge_keeps_to_one_mode(self, server):
         """An endpoint that stops giving logprobs is not read by another measure: those pairs are unscored."""
-        given = [reply("A", logprobs=[("A", math.log(0.9)), ("B", math.log(0.1))])] * 2
-        server.script = given
-        server.default = reply("A")
+        given = reply("A", logprobs=[("A", math.log(0.9)), ("B", math.log(0.1))])
+        server.default = lambda request: given if "2" in shown(request) else reply("A")
         found = judge_at(server).judge([case("1", "2", number=1), case("1", "3", number=2), case("1", "4", number=3)])
         modes = {j.evidence["mode"] for j in found if j.score is not None}
         assert modes == {"topk"}
