@@ -54,9 +54,7 @@ def check(
     outlooks: list[Outlook] = []
     if plan.trainings or plan.judge_trainings:
         with console.status("reading the rows of trainings …"):
-            outlooks = look_ahead(
-                plan, adapters=home / "adapters", remembered=remembered(plan, home), rewarded=rewarded(plan, home)
-            )
+            outlooks = look_ahead(plan, home=home, remembered=remembered(plan, home), rewarded=rewarded(plan, home))
     show_candidates(plan, outlooks, console)
     show_expected(expected_requests(plan), console)
     if outlooks:

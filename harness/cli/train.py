@@ -51,9 +51,7 @@ def train(
     place, stages = Home(home), ProgressStages(console)
     plan, models, builder = with_means(plan, home, trust_code=trust_code)
     with console.status("reading the rows of trainings …"):
-        outlooks = look_ahead(
-            plan, adapters=place.adapters, remembered=remembered(plan, home), rewarded=rewarded(plan, home)
-        )
+        outlooks = look_ahead(plan, home=home, remembered=remembered(plan, home), rewarded=rewarded(plan, home))
     show_outlooks(plan, outlooks, console)
     console.print()
     show_overlaps(plan, plan.overlaps(), console)

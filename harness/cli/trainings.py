@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from harness.running.outlook import AuditedRows, Outlook, Remembered
     from harness.running.plan import Plan
-    from harness.training.audit import Audit, TokenRow
+    from harness.training.audit import AnyAudit, Audit, PairAudit, PromptAudit, TokenRow
 
 METHODS = {"lora": "LoRA", "full": "all weights", "head": "head", "last_layers": "last layers"}
 """How the table calls what a training changes."""
@@ -113,17 +113,19 @@ def _tokens(outlooks: Sequence[Outlook]) -> Table:
         plan, audit = outlook.plan, outlook.audited.audit
         rows = f"{plan.rows if plan is not None else outlook.planned.rows:,}"
         steps = f"{plan.steps:,}" if plan is not None else "–"
-        in_all = f"{plan.tokens:,}" if plan is not None and plan.tokens is not None else "–"
+        most = "≤ " if outlook.planned.spec.rewards and outlook.trained is None else ""
+        in_all = f"{most}{plan.tokens:,}" if plan is not None and plan.tokens is not None else "–"
         counts = ("–", in_all, "–", "–")
         if audit is not None:
             share = audit.trained_tokens / audit.tokens
-            counts = (f"{audit.tokens:,}", in_all, f"{share:.0%}", _padding(outlook, audit))
+            epoch = f"{'≤ ' if outlook.planned.spec.rewards else ''}{audit.tokens:,}"
+            counts = (epoch, in_all, f"{share:.0%}", _padding(outlook, audit))
         table.add_row(outlook.planned.candidate, outlook.planned.source, rows, steps, *counts)
     return table
 
 
-def _padding(outlook: Outlook, audit: Audit) -> str:
-    """The share of padding in batches, which packed rows are spared."""
+def _padding(outlook: Outlook, audit: AnyAudit) -> str:
+    """The share of padding in batches, which packed rows are spared; of drawn answers, in their prompts."""
     share = f"{audit.padding_share:.0%}"
     if outlook.forecast is None:
         return share
@@ -158,16 +160,17 @@ def _print_audit(plan: Plan, audited: AuditedRows, shared: Sequence[Outlook], co
 def _findings(plan: Plan, audited: AuditedRows, outlook: Outlook) -> Iterator[tuple[str, str]]:
     """What was looked at, the good with the bad: a state of STYLES and a line."""
     from harness.running.outlook import validation_overlaps
+    from harness.training.audit import PairAudit, PromptAudit
     from harness.training.recipe import name_rows
 
     audit = audited.audit
     for line in audited.harm:
         yield "stop", line
-    for line in audited.counts:
-        yield "ok", line
     if audited.untold:
         yield "note", f"not audited: {audited.untold}"
-    if audit is not None and outlook.planned.spec.objective == "language_modelling":
+    if isinstance(audit, PairAudit | PromptAudit):
+        yield from _referred(plan, audit, outlook)
+    elif audit is not None and outlook.planned.spec.objective == "language_modelling":
         yield (
             "ok",
             f"{audit.answers:,} documents in {audit.rows:,} pieces of {audit.shortest:,} to {audit.longest:,} tokens",
@@ -184,6 +187,24 @@ def _findings(plan: Plan, audited: AuditedRows, outlook: Outlook) -> Iterator[tu
     if overlaps:
         rows = sorted({overlap.training_row for overlap in overlaps})
         yield "note", f"{name_rows(rows)}: also in a validation split, whose figures will flatter"
+
+
+def _referred(plan: Plan, audit: PairAudit | PromptAudit, outlook: Outlook) -> Iterator[tuple[str, str]]:
+    """What was looked at where rows are no answers to train: pairs of answers, or prompts."""
+    from harness.running.outlook import room_for_answers
+    from harness.training.audit import PairAudit
+    from harness.training.recipe import name_rows
+
+    if isinstance(audit, PairAudit):
+        yield "ok", "both answers of every pair end with the end-of-sequence token, after what inference feeds"
+        yield "ok", f"answers have {audit.chosen_mean:.0f} tokens where preferred, {audit.rejected_mean:.0f} where not"
+    else:
+        room = room_for_answers(plan, outlook.planned)
+        yield "ok", f"every prompt leaves room for {room:,} tokens; the longest has {audit.longest:,}"
+    if audit.dropped:
+        yield "note", f"{name_rows(audit.dropped)}: longer than max_length, left out"
+    if audit.duplicates:
+        yield "note", f"{name_rows(audit.duplicates)}: an earlier row again"
 
 
 def _checked(audit: Audit) -> Iterator[tuple[str, str]]:

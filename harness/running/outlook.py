@@ -1,14 +1,17 @@
 """What is known of each planned training before a step is taken: its audit, its forecast, and what stops it.
 
 Trainings that differ in nothing the audit looks at (a sweep's, say) share one. What has been trained already is told
-from its record, without loading the model stack.
+from its record, and what was found before of the same recipe, base, rows and machine from a file in the home: both without
+loading the model stack. Only what nothing stood against is kept; and whatever is kept, the trainer audits again.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,31 +19,35 @@ from harness.data.contamination import Overlap, find_overlaps
 from harness.errors import ModelError, UserError
 from harness.models import identity
 from harness.models.candidates import settings_of
-from harness.records import Training
+from harness.records import Training, fingerprint
 from harness.running.plan import Plan, PlannedTraining
 from harness.running.trainings import key_of, prompt_of
+from harness.store import Home
 from harness.suite.grammar import REFERRING
-from harness.training.audit import Audit, PairAudit, TokenRow, audit_pairs, audit_prompts, audit_training
+from harness.training.audit import AnyAudit, Audit, PairAudit, PromptAudit, audit_training
 from harness.training.checkpoints import find_training
-from harness.training.recipe import Reward, TrainingPlan, name_rows, rows_of
+from harness.training.forecast import Forecast, as_of_now, refusal
+from harness.training.recipe import TRAINER_VERSION, Reward, TrainingPlan, library_versions, rows_of
 
 if TYPE_CHECKING:
-    from harness.training.forecast import Forecast
+    from harness.training.recipe import Row
+
+KEPT = 1
+"""Version of what is kept of an outlook; raised when audit or forecast find something else in the same rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditedRows:
     """Rows of a training split as the model will see them, or why they may not be trained."""
 
-    rows: tuple[TokenRow, ...] = ()
-    audit: Audit | None = None
+    rows: tuple[Any, ...] = ()
+    """As the trainer gets them; none where the audit was kept from before."""
+    audit: AnyAudit | None = None
     tokenizer: Any = None
     harm: tuple[str, ...] = ()
     """What stops every training on these rows, a line each."""
     untold: str = ""
     """Why the rows could not be tokenised."""
-    counts: tuple[str, ...] = ()
-    """What the audit counted where rows are no answers to train: of preferences, or prompts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,15 +77,16 @@ Remembered = Callable[[PlannedTraining, Mapping[str, Training]], PlannedTraining
 """A training as its teacher has taught it, given the trainings that are finished; None where it has not."""
 
 
-def look_ahead(plan: Plan, *, adapters: Path, remembered: Remembered, rewarded: Rewarded) -> list[Outlook]:
-    """The outlook of each planned training, judges' first. Loads the model stack where one is not trained yet."""
+def look_ahead(plan: Plan, *, home: Path, remembered: Remembered, rewarded: Rewarded) -> list[Outlook]:
+    """The outlook of each planned training, judges' first. Loads the model stack where one is neither trained nor known."""
+    adapters = home / "adapters"
     audits: dict[tuple[object, ...], AuditedRows] = {}
     trainings: dict[str, Training] = {}
     outlooks = []
     for planned in (*plan.judge_trainings, *plan.trainings):
         taught = remembered(planned, trainings)
         trained = _finished(plan, taught, adapters, rewarded(planned, trainings)) if taught is not None else None
-        outlook = _outlook(plan, planned, taught, trained, adapters, audits)
+        outlook = _outlook(plan, planned, taught, trained, home, audits)
         if outlook.trained is not None:
             trainings[planned.candidate] = outlook.trained
         outlooks.append(outlook)
@@ -125,7 +133,7 @@ def _outlook(
     planned: PlannedTraining,
     taught: PlannedTraining | None,
     trained: Training | None,
-    adapters: Path,
+    home: Path,
     audits: dict[tuple[object, ...], AuditedRows],
 ) -> Outlook:
     if trained is not None:
@@ -138,15 +146,22 @@ def _outlook(
     untold = ""
     try:
         folder = find_base(plan, planned)
-        if taught is not None:
-            audited = _audit_once(plan, taught, folder, audits)
-        if planned.spec.objective in REFERRING:
-            return Outlook(planned=planned, taught=taught, plan=_planned(planned, folder), audited=audited)
-        if planned.spec.evaluate_every is not None:
-            validation = _audit_once(plan, replace(planned, samples=planned.validation), folder, audits)
-        forecast = _forecast(plan, taught or planned, folder, adapters, audited)
+        kept = _Kept(plan, taught, folder, home / "forecasts") if taught is not None else None
+        known = kept.read() if kept is not None else None
+        if known is not None:
+            audited, validation, forecast = known
+        else:
+            if taught is not None:
+                audited = _audit_once(plan, taught, folder, audits)
+            if planned.spec.evaluate_every is not None and planned.spec.objective not in REFERRING:
+                validation = _audit_once(plan, replace(planned, samples=planned.validation), folder, audits)
+            forecast = _forecast(plan, taught or planned, folder, audited)
+            if kept is not None:
+                kept.write(audited, validation, forecast)
+        weights = _fingerprint(plan, planned, folder)
+        forecast = as_of_now(forecast, planned.spec, adapters=home / "adapters", base_fingerprint=weights)
         if not forecast.fits and "memory" not in planned.spec.allow:
-            stops.append(_refusal(forecast, planned))
+            stops.append(refusal(forecast, planned.spec))
     except UserError as error:
         stops += str(error).splitlines()
     except ModelError as error:
@@ -189,15 +204,7 @@ def _audit_once(
     return audits[key]
 
 
-def _planned(planned: PlannedTraining, folder: Path) -> TrainingPlan:
-    """What a training that is not forecast will take: parameters and steps."""
-    from harness.training.planning import plan_training, refuse_unusable
-
-    refuse_unusable(planned.spec, planned.base)
-    return plan_training(planned.spec, folder=folder, rows=planned.rows)
-
-
-def _audit(plan: Plan, planned: PlannedTraining, rows: Sequence[Any], folder: Path) -> AuditedRows:
+def _audit(plan: Plan, planned: PlannedTraining, rows: Sequence[Row], folder: Path) -> AuditedRows:
     from harness.models.local import LocalModel
     from harness.training.planning import window_of
 
@@ -206,19 +213,10 @@ def _audit(plan: Plan, planned: PlannedTraining, rows: Sequence[Any], folder: Pa
         model = LocalModel(
             folder, name=planned.base.path, chat_template=plan.loaded.root / template if template else None
         )
-        limits: dict[str, Any] = {
-            "max_length": spec.max_length, "window": window_of(folder), "truncation": spec.truncation,
-        }  # fmt: skip
-        if spec.preferences is not None:
-            _, pairs = audit_pairs(model.tokenizer, rows, allow=spec.allow, **limits)
-            return AuditedRows(counts=_told_pairs(pairs))
-        if spec.rewards:
-            room = settings_of(plan.spec(planned.candidate), plan.loaded.suite).max_new_tokens
-            _, prompts = audit_prompts(model.tokenizer, rows, max_new_tokens=room, **limits)
-            return AuditedRows(
-                counts=(f"every prompt leaves room for {room:,} tokens; the longest has {prompts.longest:,}",)
-            )
-        kept, audit = audit_training(spec, model.tokenizer, rows, window=window_of(folder), encodes=model.encodes)
+        kept, audit = audit_training(
+            spec, model.tokenizer, rows, window=window_of(folder), encodes=model.encodes,
+            max_new_tokens=room_for_answers(plan, planned),
+        )  # fmt: skip
     except UserError as error:
         return AuditedRows(harm=tuple(str(error).splitlines()))
     except ModelError as error:
@@ -226,18 +224,13 @@ def _audit(plan: Plan, planned: PlannedTraining, rows: Sequence[Any], folder: Pa
     return AuditedRows(rows=tuple(kept), audit=audit, tokenizer=model.tokenizer)
 
 
-def _told_pairs(audit: PairAudit) -> tuple[str, ...]:
-    """What the audit of preferences counted, in a line each."""
-    left = (f"{name_rows(audit.dropped)}: longer than max_length, left out",) if audit.dropped else ()
-    return (
-        "both answers of every pair end with the end-of-sequence token, after what inference feeds",
-        f"answers have {audit.chosen_mean:.0f} tokens where preferred, {audit.rejected_mean:.0f} where not",
-        *left,
-    )
+def room_for_answers(plan: Plan, planned: PlannedTraining) -> int:
+    """The most tokens of an answer that a training draws; 0 where it draws none."""
+    return settings_of(plan.spec(planned.candidate), plan.loaded.suite).max_new_tokens if planned.spec.rewards else 0
 
 
-def _forecast(plan: Plan, planned: PlannedTraining, folder: Path, adapters: Path, audited: AuditedRows) -> Forecast:
-    from harness.training.forecast import forecast_training
+def _forecast(plan: Plan, planned: PlannedTraining, folder: Path, audited: AuditedRows) -> Forecast:
+    from harness.training.estimating import forecast_training
     from harness.training.planning import refuse_unusable
 
     refuse_unusable(planned.spec, planned.base)
@@ -245,17 +238,10 @@ def _forecast(plan: Plan, planned: PlannedTraining, folder: Path, adapters: Path
         planned.spec,
         base=planned.base,
         folder=folder,
-        base_fingerprint=_fingerprint(plan, planned, folder),
-        adapters=adapters,
-        rows=audited.rows if audited.audit is not None else len(planned.samples),
+        rows=audited.rows if audited.audit is not None else planned.rows,
         audit=audited.audit,
+        max_new_tokens=room_for_answers(plan, planned),
     )
-
-
-def _refusal(forecast: Forecast, planned: PlannedTraining) -> str:
-    from harness.training.forecast import refusal
-
-    return refusal(forecast, planned.spec)
 
 
 def _fingerprint(plan: Plan, planned: PlannedTraining, folder: Path) -> str | None:
@@ -285,10 +271,79 @@ def _plan_of(training: Training) -> TrainingPlan:
     )
 
 
-def _audit_of(training: Training) -> Audit | None:
+def _audit_of(training: Training) -> AnyAudit | None:
     """The audit in a training's record; None where another version of muster wrote it."""
     found = training.record.get("audit")
-    if not isinstance(found, dict) or set(found) != {field.name for field in fields(Audit)}:
-        return None
+    return _read_audit(found) if isinstance(found, dict) else None
+
+
+def _read_audit(found: Mapping[str, Any]) -> AnyAudit | None:
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
-    return Audit(**values)
+    for kind in (Audit, PairAudit, PromptAudit):
+        if set(values) == {field.name for field in fields(kind)}:
+            return kind(**values)
+    return None
+
+
+class _Kept:
+    """What was found of a training before, in a file of the home named by all that decides it."""
+
+    def __init__(self, plan: Plan, planned: PlannedTraining, base: Path, folder: Path) -> None:
+        self._plan = plan
+        self._planned = planned
+        self._base = _fingerprint(plan, planned, base)
+        self._path = folder / f"{self._key()}.json" if self._base is not None else None
+
+    def _key(self) -> str:
+        plan, planned, spec = self._plan, self._planned, self._planned.spec
+        rows = rows_of(spec, planned.samples, prompt_of(plan), planned.preferences)
+        looks = spec.evaluate_every is not None and spec.objective not in REFERRING
+        checked = rows_of(spec, planned.validation, prompt_of(plan)) if looks else []
+        machine = [platform.node(), os.cpu_count(), *(os.environ.get(name) for name in MACHINE)]
+        decided = [
+            KEPT, TRAINER_VERSION, library_versions(spec), machine, Path("/proc/driver/nvidia").exists(),
+            spec.model_dump(mode="json"), planned.base.model_dump(mode="json"), self._base,
+            [[row.row, *row.content] for row in rows], [[row.row, *row.content] for row in checked],
+            room_for_answers(plan, planned), plan.loaded.suite.seed,
+        ]  # fmt: skip
+        return fingerprint(decided)
+
+    def read(self) -> tuple[AuditedRows, AuditedRows | None, Forecast] | None:
+        """Rows' audit, that of validation rows, and the forecast; None where nothing is kept that can be read."""
+        if self._path is None or not self._path.is_file():
+            return None
+        try:
+            content = json.loads(self._path.read_text(encoding="utf-8"))
+            audits = [
+                AuditedRows(audit=_read_audit(content[name])) if content[name] is not None else None
+                for name in ("audit", "validation")
+            ]
+            forecast = Forecast.read(content["forecast"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        if audits[0] is None or audits[0].audit is None:
+            return None
+        return audits[0], audits[1], forecast
+
+    def write(self, audited: AuditedRows, validation: AuditedRows | None, forecast: Forecast) -> None:
+        """Keep what was found, where nothing stood against it; a home that cannot be written to keeps nothing."""
+        stood = [one for one in (audited, validation) if one is not None and one.audit is None]
+        if self._path is None or stood:
+            return
+        content = {
+            "audit": audited.audit.as_record() if audited.audit is not None else None,
+            "validation": validation.audit.as_record()
+            if validation is not None and validation.audit is not None
+            else None,
+            "forecast": asdict(forecast),
+        }
+        try:
+            temporary = Home(self._path.parents[1]).forecasts / f"{self._path.stem}.{os.getpid()}.tmp"
+            temporary.write_text(json.dumps(content), encoding="utf-8")
+            temporary.replace(self._path)
+        except (OSError, UserError):
+            return
+
+
+MACHINE = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+"""Variables that decide how fast this machine computes, and on what."""

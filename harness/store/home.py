@@ -37,6 +37,11 @@ class Home:
         return self._made("lessons")
 
     @property
+    def forecasts(self) -> Path:
+        """The folder with what was found of trainings before they began."""
+        return self._made("forecasts")
+
+    @property
     def calibrations(self) -> Path:
         """The folder with one calibration card a file."""
         return self._made("calibrations")

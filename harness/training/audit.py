@@ -23,8 +23,8 @@ from typing import Any, Literal
 from harness.errors import UserError
 from harness.models import rendering
 from harness.records import Message
-from harness.suite.grammar import TrainSpec
-from harness.training.recipe import PreferenceRow, PromptRow, TrainingRow, name_rows
+from harness.suite.grammar import REFERRING, TrainSpec
+from harness.training.recipe import PreferenceRow, PromptRow, TrainingRow, name_rows, prompts_of_step
 
 IGNORED = -100
 """The label of a token that is not trained (torch's `ignore_index`)."""
@@ -92,12 +92,33 @@ class Audit:
 
 
 def audit_training(
-    spec: TrainSpec, tokenizer: Any, rows: Sequence[TrainingRow], *, window: int | None, encodes: bool
-) -> tuple[list[TokenRow], Audit]:
-    """The rows of a recipe as its trainer gets them, and what was counted. `encodes`: the base has an encoder and a decoder.
+    spec: TrainSpec, tokenizer: Any, rows: Sequence[Any], *, window: int | None, encodes: bool, max_new_tokens: int = 0
+) -> tuple[list[Any], AnyAudit]:
+    """The rows of a recipe as its trainer gets them, and what was counted.
 
-    Raises UserError with every kind of harm found, and its rows.
+    Args:
+        spec: a recipe without sweeps.
+        tokenizer: the base's.
+        rows: what `recipe.rows_of` makes for its objective.
+        window: the base's positions, where it says.
+        encodes: whether the base has an encoder and a decoder.
+        max_new_tokens: of an answer, where answers are drawn.
+
+    Raises:
+        UserError: with every kind of harm found, and its rows.
     """
+    if encodes and spec.objective in REFERRING:
+        raise UserError(f"'train.base' must be a decoder without an encoder for objective {spec.objective!r}.")
+    if spec.objective in ("dpo", "reward"):
+        return audit_pairs(
+            tokenizer, rows, max_length=spec.max_length, truncation=spec.truncation, batch_size=spec.batch_size,
+            window=window, allow=spec.allow,
+        )  # fmt: skip
+    if spec.objective in ("grpo", "rloo"):
+        return audit_prompts(
+            tokenizer, rows, max_new_tokens=max_new_tokens, max_length=spec.max_length, truncation=spec.truncation,
+            window=window, num_generations=spec.num_generations, prompts_of_step=prompts_of_step(spec),
+        )  # fmt: skip
     if spec.objective == "language_modelling":
         if encodes:
             raise UserError(
@@ -329,6 +350,11 @@ class TokenPair:
     chosen_ids: tuple[int, ...]
     rejected_ids: tuple[int, ...]
 
+    @property
+    def length(self) -> int:
+        """Tokens of the prompt and the longer answer."""
+        return len(self.prompt_ids) + max(len(self.chosen_ids), len(self.rejected_ids))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairAudit:
@@ -337,8 +363,12 @@ class PairAudit:
     rows: int
     tokens: int
     """Tokens of one epoch: each prompt twice, once with each answer."""
+    trained_tokens: int
+    """Of them, those of answers and their ends."""
     bos: int
     longest: int
+    padding_share: float
+    """Share of padding where the answers of a batch's pairs lie below each other, in the order given."""
     chosen_mean: float
     """Mean tokens of a preferred answer."""
     rejected_mean: float
@@ -357,6 +387,7 @@ def audit_pairs(
     *,
     max_length: int,
     truncation: Literal["error", "drop"] = "error",
+    batch_size: int = 1,
     window: int | None = None,
     allow: Collection[str] = (),
 ) -> tuple[list[TokenPair], PairAudit]:
@@ -382,7 +413,7 @@ def audit_pairs(
     equal = [pair.row for pair in pairs if pair.chosen_ids == pair.rejected_ids]
     if equal:
         harms["both answers are the same tokens; take the rows out"] = equal
-    lengths = [_pair_length(pair) for pair in pairs]
+    lengths = [pair.length for pair in pairs]
     limit = min(max_length, window or max_length)
     long = [(pair.row, length) for pair, length in zip(pairs, lengths, strict=True) if length > limit]
     kept = [pair for pair, length in zip(pairs, lengths, strict=True) if length <= limit]
@@ -393,21 +424,20 @@ def audit_pairs(
         stops.append(f"'preferences' must leave rows to train (got {len(rows)}, of which {len(long)} are too long).")
     if stops:
         raise UserError("\n".join(stops))
+    sides = [len(pair.prompt_ids) + len(ids) for pair in kept for ids in (pair.chosen_ids, pair.rejected_ids)]
     audit = PairAudit(
         rows=len(kept),
-        tokens=sum(2 * len(pair.prompt_ids) + len(pair.chosen_ids) + len(pair.rejected_ids) for pair in kept),
+        tokens=sum(sides),
+        trained_tokens=sum(len(pair.chosen_ids) + len(pair.rejected_ids) for pair in kept),
         bos=_heads(tokenizer, [pair.prompt_ids for pair in kept]),
-        longest=max(_pair_length(pair) for pair in kept),
+        longest=max(sides),
+        padding_share=_padding_share(sides, 2 * batch_size),
         chosen_mean=fmean(len(pair.chosen_ids) for pair in kept),
         rejected_mean=fmean(len(pair.rejected_ids) for pair in kept),
         dropped=tuple(number for number, _ in long),
         duplicates=_copies([(p.row, (p.prompt_ids, p.chosen_ids, p.rejected_ids)) for p in kept]),
     )
     return kept, audit
-
-
-def _pair_length(pair: TokenPair) -> int:
-    return len(pair.prompt_ids) + max(len(pair.chosen_ids), len(pair.rejected_ids))
 
 
 # ------------------------------------------------------------------------------------------------------------- prompts
@@ -418,10 +448,14 @@ class PromptAudit:
     """What the audit counted of prompts to which answers are drawn. Lengths are tokens of the prompts kept."""
 
     rows: int
-    tokens: None = None
-    """Not known before the answers are drawn."""
+    tokens: int
+    """Tokens of one epoch at most, where every answer drawn is as long as it may be: each prompt once with each answer."""
+    trained_tokens: int
+    """Of them, those of answers."""
     bos: int
     longest: int
+    padding_share: float
+    """Share of padding before the prompts of a step, in the order given; that behind answers is not known before."""
     dropped: tuple[int, ...]
     """Row numbers left out because prompt and longest answer are longer than max_length."""
     duplicates: tuple[int, ...]
@@ -439,8 +473,12 @@ def audit_prompts(
     max_length: int,
     truncation: Literal["error", "drop"] = "error",
     window: int | None = None,
+    num_generations: int = 1,
+    prompts_of_step: int = 1,
 ) -> tuple[list[tuple[PromptRow, list[int]]], PromptAudit]:
     """Tokenise and check every prompt: each leaves room for an answer of `max_new_tokens`.
+
+    `num_generations` answers are drawn to each, to `prompts_of_step` of them together.
 
     Raises:
         UserError: with every kind of harm found, and its rows.
@@ -466,14 +504,22 @@ def audit_prompts(
         )
     if stops:
         raise UserError("\n".join(stops))
+    lengths = [len(ids) for _, ids in kept]
+    answers = len(kept) * num_generations * max_new_tokens
     audit = PromptAudit(
         rows=len(kept),
+        tokens=sum(lengths) * num_generations + answers,
+        trained_tokens=answers,
         bos=_heads(tokenizer, [ids for _, ids in kept]),
-        longest=max(len(ids) for _, ids in kept),
+        longest=max(lengths),
+        padding_share=_padding_share(lengths, max(prompts_of_step, 1)),
         dropped=tuple(number for number, _ in long),
         duplicates=_copies([(row.row, tuple(ids)) for row, ids in kept]),
     )
     return kept, audit
+
+
+AnyAudit = Audit | PairAudit | PromptAudit
 
 
 def _heads(tokenizer: Any, rows: Sequence[Sequence[int]]) -> int:

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 NF4_BYTES = (4 + 8 / 64 + 32 / (64 * 256)) / 8
 """Bytes of a weight in NF4 with double quantisation."""
@@ -44,7 +45,9 @@ class Memory:
         return self.weights + self.trained + self.gradients + self.optimizer + self.activations
 
 
-def count_memory(model: Any, *, activations: int, dtype: torch.dtype, quantized: bool) -> Memory:
+def count_memory(
+    model: Any, *, activations: int, dtype: torch.dtype, quantized: bool, reference: bool = False
+) -> Memory:
     """The parts of a training's memory.
 
     Args:
@@ -52,6 +55,7 @@ def count_memory(model: Any, *, activations: int, dtype: torch.dtype, quantized:
         activations: bytes of the widest batch (`simulate_step`).
         dtype: of the frozen weights that are not quantised.
         quantized: whether the frozen linear layers are held in NF4; the output layer and embeddings never are.
+        reference: whether a frozen copy of the whole model is held beside the one that is trained.
     """
     parameters = {id(p): p for p in model.parameters()}
     trained = sum(p.numel() for p in parameters.values() if p.requires_grad)
@@ -59,8 +63,9 @@ def count_memory(model: Any, *, activations: int, dtype: torch.dtype, quantized:
     linear = _linear_weights(model) & frozen.keys() if quantized else set()
     packed = sum(frozen[key] for key in linear)
     largest = max((frozen[key] for key in linear), default=0)
+    copied = sum(p.numel() for p in parameters.values()) if reference else 0
     return Memory(
-        weights=round(packed * NF4_BYTES + (sum(frozen.values()) - packed) * dtype.itemsize),
+        weights=round(packed * NF4_BYTES + (sum(frozen.values()) - packed + copied) * dtype.itemsize),
         trained=trained * FLOAT,
         gradients=trained * FLOAT,
         optimizer=trained * FLOAT * MOMENTS,
@@ -70,7 +75,9 @@ def count_memory(model: Any, *, activations: int, dtype: torch.dtype, quantized:
 
 def _linear_weights(model: Any) -> set[int]:
     """The weights of linear layers, the output layer's left out, by identity."""
-    head = model.get_output_embeddings()
+    import torch
+
+    head = getattr(model, "get_output_embeddings", lambda: None)()
     linear = (m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head)
     return {id(module.weight) for module in linear}
 
@@ -81,6 +88,8 @@ def available_memory(device: str, *, root: Path = Path("/")) -> int | None:
     `root` is where /proc and /sys are looked for. None where the system does not say.
     """
     if device.startswith("cuda"):
+        import torch
+
         return int(torch.cuda.mem_get_info()[0])
     left = [_left_of_machine(root), *_left_of_groups(root)]
     return min((size for size in left if size is not None), default=None)

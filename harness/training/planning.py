@@ -25,7 +25,7 @@ from harness.suite.grammar import TrainSpec, TransformersModel
 from harness.training.adaptation import attach_lora, choose_weights, lora_config
 from harness.training.audit import TokenRow
 from harness.training.loop import quiet
-from harness.training.recipe import TrainingPlan, name_rows, needs_bitsandbytes, steps_of
+from harness.training.recipe import TrainingPlan, name_rows, needs_bitsandbytes, prompts_of_step, steps_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -44,7 +44,8 @@ def plan_training(spec: TrainSpec, *, folder: Path, rows: int, tokens: int | Non
     """
     trainable, total = count_parameters(AutoConfig.from_pretrained(folder, local_files_only=True), spec)
     steps = steps_of(spec, rows)
-    epochs = steps * spec.batch_size * spec.gradient_accumulation / rows if spec.max_steps else spec.epochs
+    taken = prompts_of_step(spec) if spec.rewards else spec.batch_size * spec.gradient_accumulation
+    epochs = steps * taken / rows if spec.max_steps or spec.rewards else spec.epochs
     return TrainingPlan(
         rows=rows,
         steps=steps,
@@ -74,7 +75,7 @@ def meta_model(config: PreTrainedConfig, spec: TrainSpec) -> Any:
         if spec.objective == "reward":
             config.num_labels = 1
             scorer = AutoModelForSequenceClassification.from_config(config)
-            return attach_lora(scorer, lora_config(spec, scorer))
+            return attach_lora(scorer, lora_config(spec, scorer)) if spec.method == "lora" else scorer
         model = auto_class(config).from_config(config)
         if spec.method == "lora":
             plain = spec.model_copy(update={"init": "default"})  # others look at weights, and there are none

@@ -107,7 +107,8 @@ class TrainingPlan:
     rows: int
     steps: int
     tokens: int | None
-    """Tokens fed over all steps, prompts included; None where the rows have not been tokenised."""
+    """Tokens fed over all steps, prompts included, at most where answers are drawn; None where the rows have not been
+    tokenised."""
     trainable_parameters: int
     total_parameters: int
     """Base and adapter together."""

@@ -48,6 +48,8 @@ class SimulatedStep:
     """Most bytes held at once beside weights and gradients."""
     flops: int
     """Floating-point operations of matrix products."""
+    forward: int
+    """Those of the forward pass among them."""
 
 
 def simulate_step(
@@ -59,6 +61,7 @@ def simulate_step(
     trained: int | None,
     dtype: torch.dtype,
     packed: bool = False,
+    headless: bool = False,
     trained_layers: int = 0,
     checkpointing: bool = False,
 ) -> SimulatedStep:
@@ -72,31 +75,40 @@ def simulate_step(
         trained: tokens of a row whose logits are taken; None for all of them, as padded batches take.
         dtype: of the frozen weights and of the computation; trained weights are float32, half precision is autocast.
         packed: whether rows lie end to end (`attention`) instead of below each other.
+        headless: whether the step ends at the hidden states, as where logits are made tile by tile or not at all.
         trained_layers: how many of the last layers are trained apart from the others; a simulation is deeper than that.
         checkpointing: whether activations are computed again in the backward pass instead of held.
     """
 
-    def at(shape: PreTrainedConfig) -> tuple[int, int]:
+    def at(shape: PreTrainedConfig) -> SimulatedStep:
         with torch.device("meta"):
             model = build(shape)
-        return _run(model, rows, length, trained, dtype, packed, checkpointing)
+        return _run(model, rows, length, trained, dtype, packed, headless, checkpointing)
 
     depth = _depth(config)
     low = trained_layers + 1
     if depth <= max(SHALLOW, low + 1) or not _is_uniform(config):
-        memory, flops = at(config)
-        return SimulatedStep(activations=memory, flops=flops)
-    (memory, flops), (more_memory, more_flops) = at(_at_depth(config, low)), at(_at_depth(config, low + 1))
+        return at(config)
+    less, more = at(_at_depth(config, low)), at(_at_depth(config, low + 1))
     layers = depth - low
     return SimulatedStep(
-        activations=memory + layers * (more_memory - memory), flops=flops + layers * (more_flops - flops)
+        activations=less.activations + layers * (more.activations - less.activations),
+        flops=less.flops + layers * (more.flops - less.flops),
+        forward=less.forward + layers * (more.forward - less.forward),
     )
 
 
 def _run(
-    model: Any, rows: int, length: int, trained: int | None, dtype: torch.dtype, packed: bool, checkpointing: bool
-) -> tuple[int, int]:
-    """(bytes, operations) of a forward and a backward pass of a model on the meta device."""
+    model: Any,
+    rows: int,
+    length: int,
+    trained: int | None,
+    dtype: torch.dtype,
+    packed: bool,
+    headless: bool,
+    checkpointing: bool,
+) -> SimulatedStep:
+    """What a forward and a backward pass of a model on the meta device take."""
     model.train()
     if checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -116,6 +128,14 @@ def _run(
             options["cu_seq_lens_q"] = _Bounds(range(0, rows * length + 1, length))
         half = torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32)
         with FlopCounterMode(display=False) as counter, _LiveBytes() as memory, half:
+            if headless:
+                whole = getattr(model, "get_base_model", lambda: model)()
+                hidden = getattr(whole, whole.base_model_prefix)(input_ids=ids, use_cache=False).last_hidden_state
+                forward = counter.get_total_flops()
+                hidden.float().mean().backward()
+                return SimulatedStep(
+                    activations=memory.peak, flops=int(counter.get_total_flops()), forward=int(forward)
+                )
             if model.config.is_encoder_decoder:
                 logits = model(input_ids=ids, labels=ids, use_cache=False).logits
             else:
@@ -123,8 +143,9 @@ def _run(
             logits = logits.flatten(0, 1).float()
             loss = functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long))
             del logits
+            forward = counter.get_total_flops()
             loss.backward()  # type: ignore[no-untyped-call]
-        return memory.peak, int(counter.get_total_flops())
+        return SimulatedStep(activations=memory.peak, flops=int(counter.get_total_flops()), forward=int(forward))
 
 
 class _Bounds(list[int]):

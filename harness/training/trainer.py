@@ -13,17 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial as partial_of
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from harness.errors import UserError
 from harness.models.identity import MODEL_FILES, find_folder, template_sha
 from harness.models.local import LocalModel
 from harness.records import GenerationSettings, Preference, Progress, Prompt, Sample, Training
-from harness.suite.grammar import REFERRING, TrainSpec, TransformersModel
-from harness.training.audit import audit_pairs, audit_prompts, audit_training
+from harness.suite.grammar import TrainSpec, TransformersModel
+from harness.training.audit import audit_training
 from harness.training.checkpoints import find_training, publish_adapter, training_lock
+from harness.training.estimating import refuse_hopeless
 from harness.training.events import EventLog, require_tensorboard
-from harness.training.forecast import refuse_hopeless
 from harness.training.launch import fit_in_processes, refuse_unlaunchable
 from harness.training.loop import Ledger, Notice, stopped_clearly
 from harness.training.planning import plan_training, refuse_unknown_tokens, refuse_unusable, window_of
@@ -109,14 +109,16 @@ def train(
         if (adapters / key).exists():
             tell(f"{candidate}: the adapter {key[:12]} is incomplete or was changed; it is trained again.")
         window = window_of(folder)
-        audit, fit = _objective(
-            spec, rows, bare, window=window, reward=reward, generation=draws, batching=batching
-        )  # fmt: skip
+        audited: dict[str, Any] = {"window": window, "encodes": bare.encodes}
+        token_rows, audit = audit_training(
+            spec, bare.tokenizer, rows, max_new_tokens=draws.max_new_tokens if draws is not None else 0, **audited
+        )
         checked, checks = (
-            audit_training(spec, bare.tokenizer, validation.rows, window=window, encodes=bare.encodes)
-            if validation is not None
+            audit_training(spec, bare.tokenizer, validation.rows, **audited)
+            if validation is not None and validation.rows
             else ([], None)
         )
+        fit = _fit(spec, token_rows, bare, prompts=audit.rows, reward=reward, generation=draws, batching=batching)
         plan = plan_training(spec, folder=folder, rows=audit.rows, tokens=audit.tokens)
         refuse_hopeless(spec, base=base, folder=folder)
         given: dict[str, Any] = {"validation": validation, "validation_rows": checked} if validation is not None else {}
@@ -168,57 +170,37 @@ def train(
     return replace(training, candidate=candidate, base=spec.base)
 
 
-class _Audit(Protocol):
-    """What the audits of all objectives say."""
-
-    @property
-    def rows(self) -> int: ...
-    @property
-    def tokens(self) -> int | None: ...
-    def as_record(self) -> dict[str, Any]: ...
-
-
-def _objective(
+def _fit(
     spec: TrainSpec,
     rows: Sequence[Any],
     bare: LocalModel,
     *,
-    window: int | None,
+    prompts: int,
     reward: Reward | None,
     generation: GenerationSettings | None,
     batching: Batching | None,
-) -> tuple[_Audit, Callable[..., tuple[Ledger, dict[str, Any]]]]:
-    """The audit of an objective's rows, and what fits them. Raises UserError where rows would do harm."""
-    lengths: dict[str, Any] = {"max_length": spec.max_length, "window": window, "truncation": spec.truncation}
-    tokenizer = bare.tokenizer
-    audit: _Audit
-    if bare.encodes and spec.objective in REFERRING:
-        raise UserError(
-            f"'train.base' must be a decoder without an encoder for objective {spec.objective!r} (got {bare.name!r})."
-        )
+) -> Callable[..., tuple[Ledger, dict[str, Any]]]:
+    """What fits audited rows to an objective. Raises UserError where they are none that it can take."""
     match spec.objective:
         case "supervised" | "language_modelling":
-            token_rows, audit = audit_training(spec, tokenizer, rows, window=window, encodes=bare.encodes)
-            refuse_unknown_tokens(token_rows, bare.folder)
+            refuse_unknown_tokens(rows, bare.folder)
             fit = fit_supervised if spec.launcher is None else fit_in_processes
-            return audit, partial_of(fit, rows=token_rows, batching=batching)
+            return partial_of(fit, rows=rows, batching=batching)
         case "dpo" | "reward":
             from harness.training.preference import fit_preferences
 
-            pairs, audit = audit_pairs(tokenizer, rows, allow=spec.allow, **lengths)
-            return audit, partial_of(fit_preferences, rows=pairs)
+            return partial_of(fit_preferences, rows=rows)
         case "grpo" | "rloo":
             from harness.training.reinforcement import fit_policy
 
             if reward is None or generation is None:
                 raise ValueError(f"objective {spec.objective!r} needs a reward and generation settings")
-            prompts, audit = audit_prompts(tokenizer, rows, max_new_tokens=generation.max_new_tokens, **lengths)
-            if not steps_of(spec, audit.rows):
+            if not steps_of(spec, prompts):
                 raise UserError(
-                    f"'split' must hold at least the {prompts_of_step(spec)} prompts of one step (got {audit.rows}). "
+                    f"'split' must hold at least the {prompts_of_step(spec)} prompts of one step (got {prompts}). "
                     "Lower batch_size or gradient_accumulation, or raise num_generations."
                 )
-            return audit, partial_of(fit_policy, rows=prompts, reward=reward, generation=generation)
+            return partial_of(fit_policy, rows=rows, reward=reward, generation=generation)
 
 
 def _drop(_: object) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -35,6 +36,7 @@ candidates:
   large: {train: {base: base, rank: 8, batch_size: 4, learning_rate: 1.0e-3}}
 judges: {exact_match: {}}
 """
+THREADS = os.environ.get("OMP_NUM_THREADS", "1")
 WORDS = ("house", "boat", "apple", "stone", "river", "glove", "train", "spoon", "cloud", "horse", "lamp", "door")
 
 
@@ -239,6 +241,53 @@ def test_train_prints_the_same_before_it_trains(folder):
         env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", "COLUMNS": "100"},
     )  # fmt: skip
     assert "LOADED []" in done.stdout
+
+
+REFERRING = SUITE.replace(
+    "judges: {exact_match: {}}",
+    """\
+  liked: {train: {base: base, objective: dpo, preferences: pairs.jsonl, batch_size: 2}}
+  drawn: {train: {base: base, objective: grpo, reward: exact_match, batch_size: 8, max_length: 64}}
+judges:
+  exact_match: {}
+  likes: {kind: reward, train: {base: base, preferences: pairs.jsonl, batch_size: 2}}
+generation: {max_new_tokens: 8}
+""",
+)
+
+
+def test_all_objectives_are_forecast_and_what_was_found_is_kept(folder):
+    """Pairs, policies and reward models have steps, tokens, padding, memory and time too; checked again, the same is said
+    without loading a model stack, until a row or an option changes."""
+    pairs = [{"input": row["question"], "chosen": row["answer"], "rejected": "no idea at all"} for row in rows(14)[:4]]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    (folder / "suite.yaml").write_text(REFERRING)
+    out, error = typed(check, "suite.yaml", "--home", folder / "home")
+    assert error is None
+    for name, source, steps in (("likes", "pairs.jsonl", "2"), ("liked", "pairs.jsonl", "2"), ("drawn", "train", "10")):
+        cells = table_row(out, name, "steps")
+        assert cells[1] == source
+        assert steps in cells[3:4]
+        assert "–" not in cells
+        assert "–" not in table_row(out, name, "memory")
+    assert table_row(out, "drawn", "steps")[4] == "≤"
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom harness.cli.check import check\n"
+        "check('suite.yaml', candidate=[], split=[], limit=None, data=None, home=Path('home'))\n"
+        "print('LOADED', [name for name in ('torch', 'transformers', 'peft', 'trl') if name in sys.modules])\n"
+    )
+    again = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True,
+        env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", "COLUMNS": "100", "OMP_NUM_THREADS": THREADS},
+    ).stdout  # fmt: skip
+    assert "LOADED []" in again
+    unsaid = re.compile(r"^.*(GiB|MiB) free on.*$|^LOADED.*$", re.MULTILINE)
+    assert unsaid.sub("", again).split() == unsaid.sub("", out).split()
+    kept = sorted((folder / "home" / "forecasts").iterdir())
+    assert len(kept) == 5
+    (folder / "suite.yaml").write_text(REFERRING.replace("rank: 2", "rank: 4"))
+    assert table_row(typed(check, "suite.yaml", "--home", folder / "home")[0], "small", "memory")[3] == "896"
+    assert len(list((folder / "home" / "forecasts").iterdir())) == 6
 
 
 def test_show_brackets_what_is_trained(folder):

@@ -1,21 +1,26 @@
 """The forecast: published counts, closed forms, and what a real training then takes."""
 
+import dataclasses
 import json
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+from trl.trainer import utils
 
 from harness.errors import UserError
 from harness.models.identity import base_fingerprint
+from harness.records import GenerationSettings, Judgement, Preference
 from harness.suite.grammar import TrainSpec, TransformersModel
-from harness.training import forecast, simulation, training_rows
+from harness.training import estimating, forecast, simulation, training_rows
 from harness.training.adaptation import attach_lora, lora_config
 from harness.training.attention import PACKED
-from harness.training.audit import audit_rows
-from harness.training.forecast import forecast_training, refusal, refuse_hopeless
+from harness.training.audit import audit_rows, audit_training
+from harness.training.estimating import forecast_training, refuse_hopeless
+from harness.training.forecast import Forecast, as_of_now, refusal
 from harness.training.memory import available_memory, count_memory
 from harness.training.planning import meta_model
+from harness.training.recipe import Reward, rows_of
 from harness.training.simulation import _LiveBytes, simulate_step
 
 SEVEN_B = {
@@ -31,18 +36,21 @@ FULL = TrainSpec(base="base", method="full")
 
 @pytest.fixture
 def look(base_folder, samples, ask, tmp_path):
-    """Calls `forecast_training` for a recipe on the tiny base, with its real rows."""
+    """What is told of a recipe on the tiny base, with its real rows."""
 
-    def call(spec, **options):
+    def call(spec, weights=base_fingerprint(base_folder), **options):  # noqa: B008
         tokenizer = AutoTokenizer.from_pretrained(base_folder)
         rows, audit = audit_rows(
             tokenizer, training_rows(samples, ask), max_length=256, batch_size=spec.batch_size, allow=["duplicates"]
         )
         given = {
             "base": TransformersModel(kind="transformers", path="base"), "folder": base_folder, "rows": rows,
-            "base_fingerprint": base_fingerprint(base_folder), "adapters": tmp_path / "adapters", "audit": audit,
+            "audit": audit,
         }  # fmt: skip
-        return forecast_training(spec, **{**given, **options})
+        told = forecast_training(spec, **{**given, **options})
+        kept = Forecast.read(json.loads(json.dumps(dataclasses.asdict(told))))
+        assert kept == told
+        return as_of_now(kept, spec, adapters=tmp_path / "adapters", base_fingerprint=weights)
 
     return call
 
@@ -205,7 +213,7 @@ def test_weights_alone_can_be_too_much(monkeypatch, recipe, base_folder):
     """What no batch size could mend is refused by the trainer itself, unless the recipe allows it."""
     base = TransformersModel(kind="transformers", path="base")
     refuse_hopeless(recipe(), base=base, folder=base_folder)
-    monkeypatch.setattr(forecast, "available_memory", lambda device: 1000)
+    monkeypatch.setattr(estimating, "available_memory", lambda device: 1000)
     with pytest.raises(UserError, match=r"weights, gradients and optimiser alone are 0\.\d MiB"):
         refuse_hopeless(recipe(), base=base, folder=base_folder)
     refuse_hopeless(recipe(allow=["memory"]), base=base, folder=base_folder)
@@ -222,7 +230,7 @@ def test_the_course_plan(look, recipe, tmp_path):
         folder=tmp_path,
         rows=3000,
         audit=None,
-        base_fingerprint=None,
+        weights=None,
     )
     assert (told.plan.trainable_parameters, told.plan.total_parameters) == (33_554_432, 6_771_970_048)
     assert told.plan.steps == 750
@@ -233,9 +241,9 @@ def test_the_course_plan(look, recipe, tmp_path):
 
 def test_time_is_arithmetic_over_a_measured_rate(monkeypatch, look, recipe):
     """Without an earlier training: operations over the share of the rate that a training reaches."""
-    monkeypatch.setattr(forecast, "_matrix_rate", lambda *a: 2e9)
+    monkeypatch.setattr(estimating, "_matrix_rate", lambda *a: 2e9)
     told = look(recipe())
-    assert told.seconds == pytest.approx(told.flops / (2e9 * forecast.EFFICIENCY))
+    assert told.seconds == pytest.approx(told.flops / (2e9 * estimating.EFFICIENCY))
     assert "2 GFLOP/s" in told.pace
     assert look(recipe(epochs=4)).seconds == pytest.approx(2 * told.seconds, rel=0.02)
 
@@ -246,6 +254,72 @@ def test_time_follows_the_last_training_of_this_base(run, look, recipe, tmp_path
     told = look(recipe())
     assert told.seconds == pytest.approx(told.plan.tokens / (training.tokens / training.seconds))
     assert "last training" in told.pace
-    assert "GFLOP/s" in look(recipe(), base_fingerprint="another").pace
+    assert "GFLOP/s" in look(recipe(), weights="another").pace
     (tmp_path / "adapters" / training.key / "manifest.json").write_text("{}")
     assert "GFLOP/s" in look(recipe()).pace
+
+
+# ------------------------------------------------------------------------------------------------- pairs and policies
+
+
+@pytest.fixture
+def learnt(samples):
+    """A preference for each sample: its own answer over twice that of the next."""
+    following = [*samples[1:], samples[0]]
+    return [
+        Preference(sample=one, chosen=one.references[0], rejected=" ".join(other.references * 2))
+        for one, other in zip(samples, following, strict=True)
+    ]
+
+
+@pytest.fixture
+def told_and_taken(monkeypatch, run, recipe, tokenizer, base_folder, samples, ask, learnt):
+    """The forecast of a recipe that learns no references, a training by it, and the bytes it really held."""
+
+    def call(objective, **options):
+        rewards = objective in ("grpo", "rloo")
+        own = {"reward": "letter", "num_generations": 4, "dropout": 0.0} if rewards else {"preferences": "p"}
+        spec = recipe(objective=objective, **{**own, "target_modules": "all-linear", "dropout": 0.0, **options})
+        rows = rows_of(spec, samples, ask, learnt)
+        kept, audit = audit_training(spec, tokenizer, rows, window=256, encodes=False, max_new_tokens=16)
+        told = forecast_training(
+            spec, base=TransformersModel(kind="transformers", path="base"), folder=base_folder, rows=kept, audit=audit,
+            max_new_tokens=16,
+        )  # fmt: skip
+        given = {"preferences": learnt}
+        if rewards:
+
+            def judge(samples, answers):
+                scores = [len(set(answer)) / 99 for answer in answers]
+                return {"letter": [Judgement(id="", metric="letter", score=score) for score in scores]}
+
+            reward = Reward(fingerprints={"letter": "print"}, judge=judge)
+            given = {"reward": reward, "generation": GenerationSettings(max_new_tokens=16)}
+        monkeypatch.setattr(utils, "_CHUNKED_LOGPROB_CHUNK_SIZE", 320)  # else reserved, and never touched beyond that
+        with _LiveBytes() as real:
+            training = run(spec, **given)
+        return told, training, real.peak
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("objective", "options"),
+    [
+        ("dpo", {"batch_size": 12}),
+        ("reward", {"batch_size": 12}),
+        ("rloo", {"batch_size": 16, "gradient_accumulation": 2}),
+    ],
+)
+def test_pairs_and_policies_take_what_was_told(told_and_taken, objective, options):
+    """Trainable and all parameters, steps and tokens are the training's own; its bytes are 0.9 to 1.1 of the estimate. Of
+    answers drawn, tokens are told at most: with every answer as long as it may be."""
+    told, training, peak = told_and_taken(objective, **options)
+    assert told.plan.trainable_parameters == training.trainable_parameters
+    assert told.plan.total_parameters == training.total_parameters
+    assert told.plan.steps == training.steps
+    if objective == "rloo":
+        assert 0.6 * told.plan.tokens < training.tokens <= told.plan.tokens
+    else:
+        assert told.plan.tokens == training.tokens
+    assert 0.9 < peak / told.memory.total < 1.1
