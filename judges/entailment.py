@@ -1,7 +1,9 @@
 """Entailment: the NLI pair itself.
 
 Premise: the reference (or the context); hypothesis: the whole answer. The score is P(entailment), the label the likeliest of
-entailment, neutral and contradiction. Of several references (or passages) the one that entails most counts.
+entailment, neutral and contradiction. Of several references (or passages) the one that entails most counts. An answer so
+long that it leaves the premise fewer than 160 tokens is asked in parts of whole sentences (their number in the evidence): it is
+entailed as surely as its least entailed part, and contradicted as surely as its most contradicted one.
 
 Judged well: reference "The man sleeps." and answer "A person is asleep." (entailment).
 Judged ill: pairs that differ by a number or a negation only; small NLI models overlook both.
@@ -13,9 +15,9 @@ from collections.abc import Sequence
 
 from harness.records import Case, Failure, Judgement, Metric, fingerprint
 from judges.judging import Scored, judge_each
-from judges.nli import Entailer
+from judges.nli import Entailer, Entailment
 
-VERSION = 1
+VERSION = 2
 
 
 class EntailmentJudge:
@@ -41,15 +43,32 @@ class EntailmentJudge:
         return case.references or case.contexts
 
     def _score(self, cases: list[Case]) -> list[Scored | Failure]:
-        pairs = [(premise, case.answer or "") for case in cases for premise in self._premises(case)]
+        parts = [self._entailer.parts(case.answer or "") for case in cases]
+        pairs = [
+            (premise, part)
+            for case, asked in zip(cases, parts, strict=True)
+            for premise in self._premises(case)
+            for part in asked
+        ]
         results = iter(self._entailer.entail(pairs))
         scored: list[Scored | Failure] = []
-        for case in cases:
-            rows = [next(results) for _ in self._premises(case)]
+        for case, asked in zip(cases, parts, strict=True):
+            rows = [together([next(results) for _ in asked]) for _ in self._premises(case)]
             if not rows:
                 lack = self._premise or "reference or context"
                 scored.append(Failure(kind="missing_input", message=f"the judge needs '{lack}', and the case has none"))
                 continue
             best = max(rows, key=lambda row: row.entailment)
-            scored.append((best.entailment, best.label, best.evidence()))
+            several = {"parts": len(asked)} if len(asked) > 1 else {}
+            scored.append((best.entailment, best.label, {**best.evidence(), **several}))
         return scored
+
+
+def together(parts: Sequence[Entailment]) -> Entailment:
+    """All parts of a hypothesis at once: the least P(entailment), the largest P(contradiction), the rest neutral."""
+    worst = min(parts, key=lambda part: part.entailment)
+    if len(parts) == 1:
+        return worst
+    contradiction = max(part.contradiction for part in parts)
+    neutral = max(0.0, 1.0 - worst.entailment - contradiction)
+    return Entailment(entailment=worst.entailment, neutral=neutral, contradiction=contradiction, window=worst.window)

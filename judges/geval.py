@@ -42,7 +42,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import ModelError, UserError
+from harness.errors import EndpointError, ModelError, UserError
 from harness.records import (
     Case,
     Completion,
@@ -284,9 +284,14 @@ def write_steps(name: str, request: str, generator: Generator) -> list[str]:
     plain = [line for line in lines if len(line.split()) >= 3]
     if not steps and len(plain) > 1:
         steps = plain
+    if completion.error is not None:
+        told = f"judge '{name}': its model could not be asked for evaluation steps ({completion.error.message})"
+        raise EndpointError(told, kind=completion.error.kind)
     if not steps:
-        why = completion.error.message if completion.error else f"it wrote {(completion.text or '')[:80]!r}"
-        raise ModelError(f"judge '{name}': the model wrote no evaluation steps ({why}). Pin them under 'steps:'.")
+        wrote = (completion.text or "")[:80]
+        raise ModelError(
+            f"judge '{name}': the model wrote no evaluation steps (it wrote {wrote!r}). Pin them under 'steps:'."
+        )
     return steps
 
 

@@ -103,6 +103,12 @@ class Entailer:
         """Whether a text is short enough to be one hypothesis."""
         return self._classifier.count_tokens([text])[0] <= self._claim
 
+    def parts(self, text: str) -> list[str]:
+        """A hypothesis whole, or in windows of whole sentences where it would leave its premise fewer than `WINDOW` tokens."""
+        reads = self._classifier.max_tokens
+        room = max(reads // 2, reads - SPECIAL_TOKENS - WINDOW)
+        return [text] if self._classifier.count_tokens([text])[0] <= room else self._cut(text, room)
+
     @property
     def _claim(self) -> int:
         return min(CLAIM, self._classifier.max_tokens // 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.data.sources import Rows
+    from harness.errors import ModelError
     from harness.models.load import ModelRoom
     from harness.records import Case, Judge, Judgement, Message
     from harness.suite.grammar import AnyJudgeSpec, TransformersModel
@@ -45,13 +47,20 @@ def score(
 
     from harness.cli.usage import show_usage
     from harness.data.sources import read_rows
-    from harness.errors import NothingEvaluatedError
+    from harness.errors import ModelError
 
     console = Console(stderr=True)
-    built, models = build_judge(judge, suite, set or [], trust_code=trust_code, home=home)
-    ids, cases = read_cases(read_rows(input))
-    if not cases:
-        raise NothingEvaluatedError(f"{input}: holds no line to score")
+    refuse_output(output, input)
+    rows = read_rows(input)
+    ids, cases = read_cases(rows)
+    for name, meant in misnamed(rows.columns):
+        note = f"  column '{name}' is not read (did you mean '{meant}'?)"
+        console.print(note, style="yellow", highlight=False, markup=False)
+    try:
+        built, models = build_judge(judge, suite, set or [], trust_code=trust_code, home=home)
+    except ModelError as error:
+        write_judgements(output, ids, without_judge(judge, cases, error))
+        raise
     judgements: list[Judgement] = []
     try:
         for chunk in judge_all(built, judge, cases, console):
@@ -64,6 +73,49 @@ def score(
     write_judgements(output, ids, judgements)
     show_usage(models.usage(), console)
     raise typer.Exit(close(judgements, console))
+
+
+COLUMNS = (
+    "id",
+    "input",
+    "reference",
+    "context",
+    "answer",
+    "samples",
+    "retrieved",
+    "opponent",
+    "likelihoods",
+    "messages",
+)
+"""What is read of a line."""
+
+
+def misnamed(columns: Sequence[str]) -> list[tuple[str, str]]:
+    """Columns that are not read, each with the absent one that it is probably meant to be."""
+    absent = [name for name in COLUMNS if name not in columns]
+    near = {name: difflib.get_close_matches(name, absent, 1, cutoff=0.8) for name in columns if name not in COLUMNS}
+    return [(name, found[0]) for name, found in near.items() if found]
+
+
+def refuse_output(output: Path, input: Path) -> None:
+    """Raises UserError, before anything is judged, where the judgements could not be written or would replace the input."""
+    from harness.errors import UserError
+
+    if output.is_dir():
+        raise UserError(f"--output {output}: is a folder. Name a file, such as {output / 'scores.jsonl'}")
+    if output.exists() and input.exists() and output.samefile(input):
+        raise UserError(f"--output {output}: is the input itself, which would be lost. Name another file")
+    above = next(folder for folder in output.absolute().parents if folder.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK)):
+        raise UserError(f"--output {output}: cannot be written (in {above})")
+
+
+def without_judge(name: str, cases: Sequence[Case], error: ModelError) -> list[Judgement]:
+    """No score for any case, since the judge's model cannot be had."""
+    from harness.records import Judgement
+    from judges.graders import unreachable
+
+    return [Judgement(id=case.id, metric=name, score=None, error=unreachable(error)) for case in cases]
 
 
 def build_judge(
@@ -140,7 +192,8 @@ def judge_spec(judge: str, suite: str | None, settings: Sequence[str]) -> tuple[
             options = loaded.suite.judges[judge].model_dump(mode="json", by_alias=True, exclude_none=True)
     if options["kind"] not in JUDGE_KINDS:
         close_names = difflib.get_close_matches(judge, names, 1)
-        hint = f" (did you mean '{close_names[0]}'?)" if close_names else f". There are {', '.join(names)}"
+        known = ", ".join(dict.fromkeys(names))
+        hint = f" (did you mean '{close_names[0]}'?)" if close_names else f". There are {known}"
         raise UserError(f"'{judge}' is no judge{hint}")
     for setting in settings:
         override(options, setting)
@@ -181,20 +234,27 @@ def parse_value(text: str, yaml: Any) -> Any:
 
 
 def validate(judge: str, options: Mapping[str, Any]) -> AnyJudgeSpec:
-    """The options as a spec. Raises UserError with every mistake, one line each."""
+    """The options as a spec. Raises UserError with every mistake, one line each, worded as in a suite."""
     from pydantic import TypeAdapter, ValidationError
 
     from harness.errors import UserError
+    from harness.suite.explain import explain
     from harness.suite.grammar import AnyJudgeSpec
+    from harness.suite.source import Place, Source, format_path, from_plain
 
     adapter: TypeAdapter[AnyJudgeSpec] = TypeAdapter(AnyJudgeSpec)
     try:
         return adapter.validate_python(dict(options))
     except ValidationError as error:
+        at = ("judges", judge)
+        nowhere = Place(Source(Path(), "--set"), 1, 1)
         lines = []
-        for problem in error.errors():
-            path = ".".join(str(part) for part in problem["loc"][1:]) or judge
-            lines.append(f"--set {path}: {problem['msg'].removeprefix('Value error, ')}")
+        for problem in explain(error, from_plain({"judges": {judge: dict(options)}}, nowhere), at=at):
+            option = problem.path.removeprefix(format_path(at)).lstrip(".")
+            where = f"--set {option}" if option else f"judge {judge}"
+            way_out = "" if option else ". Options are given as --set key=value"
+            hint = f" (did you mean {problem.suggestion!r}?)" if problem.suggestion else ""
+            lines.append(f"{where}: {problem.message}{hint}{way_out}")
         raise UserError("\n".join(lines)) from None
 
 
@@ -283,7 +343,9 @@ def write_judgements(path: Path, ids: Iterable[Any], judgements: Iterable[Judgem
     """One JSON line a judgement; the file appears whole or not at all. Raises UserError where it cannot be written."""
     from harness.errors import UserError
 
-    unfinished = path.with_name(path.name + ".part")
+    path = path.resolve()
+    in_place = path.exists() and not path.is_file()  # a pipe or a device, which nothing may take the place of
+    unfinished = path if in_place else path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("w", encoding="utf-8") as file:
@@ -295,15 +357,20 @@ def write_judgements(path: Path, ids: Iterable[Any], judgements: Iterable[Judgem
                     "error": {"kind": error.kind, "message": error.message} if error else None,
                 }  # fmt: skip
                 file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
-        unfinished.replace(path)
+        if not in_place:
+            unfinished.replace(path)
     except OSError as error:
         raise UserError(f"--output {path}: cannot be written ({error.strerror})") from None
 
 
 def close(judgements: Sequence[Judgement], console: Any) -> int:
-    """Prints how many were scored and why the others were not; the exit status is 4 where another try could help."""
+    """Prints how many were scored and why the others were not.
+
+    The exit status is 4 where another try could help, else 5 where nothing was scored, else 0.
+    """
     from collections import Counter
 
+    from harness.errors import IncompleteError, NothingEvaluatedError
     from harness.running.runner import LASTING_FAILURES
 
     scores = [j.score for j in judgements if j.score is not None]
@@ -312,4 +379,6 @@ def close(judgements: Sequence[Judgement], console: Any) -> int:
     reasons = Counter((j.error.kind, j.error.message) for j in judgements if j.error is not None)
     for (kind, message), count in reasons.most_common(5):
         console.print(f"  {count} x {kind}: {message}", style="yellow", highlight=False, markup=False)
-    return 4 if any(kind not in LASTING_FAILURES for kind, _ in reasons) else 0
+    if any(kind not in LASTING_FAILURES for kind, _ in reasons):
+        return IncompleteError.exit_status
+    return 0 if scores else NothingEvaluatedError.exit_status

@@ -48,9 +48,12 @@ class _Error:
     text: str
 
 
-def explain(error: ValidationError, root: Node) -> list[Problem]:
-    """Every mistake behind a failed `Suite.model_validate`, in pydantic's order."""
-    errors = [_locate(item, root) for item in error.errors(include_url=False, include_context=True)]
+def explain(error: ValidationError, root: Node, *, at: YamlPath = ()) -> list[Problem]:
+    """Every mistake behind a failed validation, in pydantic's order; `at` is the part of the suite that was validated."""
+    errors = [
+        _locate({**item, "loc": (*at, *item["loc"])}, root)
+        for item in error.errors(include_url=False, include_context=True)
+    ]
     meant = {(item.path, _meant(item)) for item in errors if item.type == "extra_forbidden"}
     values = {item.path for item in errors if not item.key}
     problems: dict[tuple[YamlPath, str], Problem] = {}

@@ -120,6 +120,15 @@ def iterate_scalars(node: Node, path: YamlPath = ()) -> Iterator[tuple[YamlPath,
         yield path, node
 
 
+def from_plain(value: Any, place: Place) -> Node:
+    """Plain Python as a tree all of which stands at one place."""
+    if isinstance(value, dict):
+        return Node(value={str(key): from_plain(item, place) for key, item in value.items()}, place=place)
+    if isinstance(value, list):
+        return Node(value=[from_plain(item, place) for item in value], place=place)
+    return Node(value=value, place=place, written=str(value))
+
+
 def show(value: object) -> str:
     """A value in a message: short, on one line, with nothing a terminal would obey."""
     if isinstance(value, dict):

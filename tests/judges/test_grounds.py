@@ -473,6 +473,23 @@ def test_entailment_is_the_pair_itself():
     assert judgement.evidence == {"entailment": 0.9, "neutral": 0.1, "contradiction": 0.0}
 
 
+def test_entailment_of_an_answer_longer_than_the_model_reads():
+    """It is asked in parts that leave the premise room; the least entailed and the most contradicted part decide."""
+    filler = "It is a strain of the calf. " * 30
+    for planted, expected, label in [
+        ("", (0.8, 0.2, 0.0), "entailment"),
+        (f"{BESIDE} ", (0.0, 1.0, 0.0), "neutral"),
+        (f"{WRONG} {BESIDE} ", (0.0, 0.1, 0.9), "contradiction"),
+    ]:
+        model = Opinions(OPINIONS, max_tokens=64)
+        judgement = judged(EntailmentJudge("e", Entailer(model)), case(filler + planted + filler))[0]
+        assert [judgement.evidence[name] for name in model.labels] == pytest.approx(expected)
+        assert (judgement.score, judgement.label) == (expected[0], label)
+        assert judgement.evidence["parts"] > 2
+        assert all(sum(model.count_tokens(pair)) <= 64 for pair in model.asked)
+        assert set(" ".join(hypothesis for _, hypothesis in model.asked).split()) >= set((filler + planted).split())
+
+
 @pytest.mark.parametrize(
     ("sentence", "claims"),
     [

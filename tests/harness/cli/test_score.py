@@ -1,14 +1,18 @@
 """`muster score`: line in, line out, in order; nulls with reasons; options from the command line."""
 
 import json
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import typer
 
-from harness.cli.score import build_judge, judge_spec, read_cases, score
+from harness.cli.score import build_judge, judge_spec, read_cases, score, write_judgements
 from harness.data.sources import Row, Rows
-from harness.errors import DataError, UserError
+from harness.errors import DataError, ModelError, UserError
+from harness.records import Judgement
 
 
 def scored(tmp_path, lines, judge="token_f1", **options):
@@ -78,7 +82,16 @@ def test_nested_options_and_lists():
     ("judge", "settings", "said"),
     [
         ("corectness", [], "did you mean 'correctness'"),
-        ("regex", [], "pattern"),
+        ("regex", [], r"^judge regex: 'pattern' is missing. It must be a text.*--set key=value$"),
+        ("regex", ["patern=x"], r"^--set patern: unknown key \(did you mean 'pattern'\?\)$"),
+        ("json_schema", ["schema=shape.json"], r"^--set schema: must be a mapping \(got 'shape.json'\)$"),
+        ("geval", ["criteria=kind", "model.kind=openia"], "--set model.kind: must be .*did you mean 'openai'"),
+        ("geval", ["criteria=kind", "model.kind=openai"], "^--set model: 'name' is missing"),
+        (
+            "geval",
+            ["criteria=", "model.kind=openai", "model.name=m"],
+            "^--set criteria: must be a text that is not empty",
+        ),
         ("regex", ["pattern=("], "regular expression"),
         ("correctness", ["direction=sideways"], "direction"),
         ("correctness", ["direction"], "key=value"),
@@ -88,6 +101,74 @@ def test_wrong_options_are_named(judge, settings, said):
     """One line says which option is wrong."""
     with pytest.raises(UserError, match=said):
         judge_spec(judge, None, settings)
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("out", "is a folder"),
+        (".", "is a folder"),
+        ("in.jsonl", "is the input itself"),
+        ("in.jsonl/x", "cannot be written"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused_before_anything_is_judged(tmp_path, monkeypatch, output, said):
+    """Judging may take hours or money: where the result could not go, nothing is read or built; the input is never replaced."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "in.jsonl").write_text('{"answer": "a", "reference": "a"}\n')
+    monkeypatch.setattr("harness.cli.score.build_judge", lambda *_, **__: pytest.fail("a judge was built"))
+    with pytest.raises(UserError, match=said):
+        score("token_f1", input=Path("in.jsonl"), output=Path(output))
+    assert (tmp_path / "in.jsonl").read_text() == '{"answer": "a", "reference": "a"}\n'
+
+
+def test_a_pipe_is_written_to_and_never_replaced(tmp_path):
+    """`--output /dev/null` or a pipe stays what it is; a link to a file stays a link."""
+    pipe, link, file = tmp_path / "pipe", tmp_path / "link", tmp_path / "file"
+    os.mkfifo(pipe)
+    file.write_text("old")
+    link.symlink_to(file)
+    judgement = Judgement(id="1", metric="m", score=1.0)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_text)
+        write_judgements(pipe, ["1"], [judgement])
+        assert json.loads(read.result(timeout=10))["score"] == 1.0
+    write_judgements(link, ["1"], [judgement])
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert json.loads(file.read_text())["score"] == 1.0
+
+
+def test_nothing_scored_is_status_5_and_a_misspelt_column_is_named(tmp_path, capsys):
+    """All lines lack the answer: each says so, the exit status too, and the column that was meant is shown."""
+    status, lines = scored(tmp_path, [{"id": 1, "anwser": "a", "reference": "a"}])
+    assert status == 5
+    assert lines[0]["error"]["kind"] == "no_answer"
+    assert "column 'anwser' is not read (did you mean 'answer'?)" in capsys.readouterr().err
+
+
+def test_a_judge_whose_model_is_away_leaves_nulls(tmp_path):
+    """An endpoint that refuses the steps of G-Eval, and a model that is not there: every line null with the reason, status 4."""
+    from tests.harness.models.fake_endpoint import FakeEndpoint, status
+
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text('{"id": 7, "input": "q", "answer": "a"}\n{"id": "b", "input": "q", "answer": "c"}\n')
+
+    def fails(judge, settings, home="home"):
+        out.write_text("of an earlier run")
+        with pytest.raises(ModelError) as error:
+            score(judge, input=source, output=out, set=settings, home=tmp_path / home)
+        lines = [json.loads(line) for line in out.read_text().splitlines()]
+        assert error.value.exit_status == 4
+        assert [(line["id"], line["score"], line["metric"]) for line in lines] == [(7, None, judge), ("b", None, judge)]
+        return {line["error"]["kind"] for line in lines}
+
+    with FakeEndpoint() as endpoint:
+        endpoint.default = status(401, "bad key")
+        options = ["criteria=kind", "model.kind=openai", "model.name=m", f"model.base_url={endpoint.url}"]
+        assert fails("geval", options) == {"not_authorised"}
+    assert fails("toxicity", ["model=nobody/nothing"]) == {"judge_unreachable"}
 
 
 def test_pairwise_reads_the_opponents_answer(tmp_path):
