@@ -17,7 +17,7 @@ from harness.errors import StoreError, UserError
 from harness.records import HUMAN, Answer, Failure, Judgement, Metric, Run, Sample, fingerprint
 from harness.store.bundle import write_tables
 from harness.store.home import Home
-from harness.store.rows import arrow_table, judgement_row, run_row
+from harness.store.rows import arrow_table
 from harness.store.store import Store
 
 RATER = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,63}\Z")
@@ -189,10 +189,9 @@ def add_ratings(home: Home, sheet: Sheet, rater: str, ratings: Sequence[Rating])
         told = run.record.get("judges", {}).get(metric.name, {})
         rated = _with_metric(run, metric, judge, description(rater, sheet, told))
         kept = [j for j in judgements if j.metric != metric.name or (j.candidate, j.id) not in now]
-        merged = [judgement_row(judgement) for judgement in (*kept, *now.values())]
         tables = {
-            "runs": arrow_table("runs", run.id, [run_row(rated)]),
-            "judgements": arrow_table("judgements", run.id, merged),
+            "runs": arrow_table("runs", run.id, [rated]),
+            "judgements": arrow_table("judgements", run.id, [*kept, *now.values()]),
         }
         write_tables(home.run_dir(run.id), run.id, {**store.tables(run.id), **tables})
         store.replace_run(run.id, tables)

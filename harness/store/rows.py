@@ -1,6 +1,7 @@
 """Records as rows of the store's tables, and back: what goes in comes out equal.
 
-A row is a tuple in the order of its table's columns, without run_id and position. Mappings and lists become JSON text.
+A row is a tuple in the order of its table's columns, without run_id and position. Mappings and lists become JSON text, a
+batch at a time.
 DuckDB and Parquet hold Unicode only, so a text with half a surrogate pair (a model may write one) is kept as JSON
 behind a mark. NaN and infinity are refused with ValueError: they are never a value.
 """
@@ -10,9 +11,9 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from itertools import islice
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from harness.records import (
@@ -34,39 +35,42 @@ from harness.records import (
 Row = tuple[Any, ...]
 MARK = "\ufeffjson:"
 """Starts a text that is kept as JSON, as no text of people does."""
-BATCH = 50_000
-"""Rows held as Python tuples at a time while an Arrow table is made."""
+SEAM = "\ufeff|"
+"""Stands between values that are encoded together; a value that holds it itself in a list is found and encoded alone."""
+BATCH = 20_000
+"""Records of which an Arrow table is made at a time."""
 
-TEXT, WHOLE, REAL = "VARCHAR", "BIGINT", "DOUBLE"
+TEXT, JSON, WHOLE, REAL = "VARCHAR", "JSON", "BIGINT", "DOUBLE"
+"""What a column holds, by its type in DuckDB; but JSON, there a VARCHAR too, is a mapping or a list until it is encoded."""
 _OWN = {"run_id": TEXT, "position": WHOLE}
 
 COLUMNS: Mapping[str, Mapping[str, str]] = {
     "runs": {
         "run_id": TEXT, "key": TEXT, "suite": TEXT, "suite_version": WHOLE, "suite_sha": TEXT, "data_sha": TEXT,
-        "status": TEXT, "started": TEXT, "finished": TEXT, "seconds": REAL, "candidates": TEXT, "metrics": TEXT,
-        "judges": TEXT, "record": TEXT,
+        "status": TEXT, "started": TEXT, "finished": TEXT, "seconds": REAL, "candidates": JSON, "metrics": JSON,
+        "judges": JSON, "record": JSON,
     },
     "samples": {
-        **_OWN, "sample_id": TEXT, "split": TEXT, "input": TEXT, "references": TEXT, "contexts": TEXT, "cluster": TEXT,
-        "slices": TEXT, "row": WHOLE, "messages": TEXT, "columns": TEXT,
+        **_OWN, "sample_id": TEXT, "split": TEXT, "input": TEXT, "references": JSON, "contexts": JSON, "cluster": TEXT,
+        "slices": JSON, "row": WHOLE, "messages": JSON, "columns": JSON,
     },
     "answers": {
-        **_OWN, "candidate": TEXT, "sample_id": TEXT, "key": TEXT, "prompt_sha": TEXT, "prompt": TEXT, "text": TEXT,
-        "finish_reason": TEXT, "prompt_tokens": WHOLE, "completion_tokens": WHOLE, "seconds": REAL, "contexts": TEXT,
+        **_OWN, "candidate": TEXT, "sample_id": TEXT, "key": TEXT, "prompt_sha": TEXT, "prompt": JSON, "text": TEXT,
+        "finish_reason": TEXT, "prompt_tokens": WHOLE, "completion_tokens": WHOLE, "seconds": REAL, "contexts": JSON,
         "error_kind": TEXT, "error_message": TEXT,
     },
     "judgements": {
         **_OWN, "candidate": TEXT, "metric": TEXT, "sample_id": TEXT, "key": TEXT, "score": REAL, "label": TEXT,
-        "evidence": TEXT, "error_kind": TEXT, "error_message": TEXT,
+        "evidence": JSON, "error_kind": TEXT, "error_message": TEXT,
     },
     "trainings": {
         **_OWN, "key": TEXT, "candidate": TEXT, "base": TEXT, "base_fingerprint": TEXT, "path": TEXT, "rows": WHOLE,
         "steps": WHOLE, "tokens": WHOLE, "seconds": REAL, "trainable_parameters": WHOLE, "total_parameters": WHOLE,
-        "log": TEXT, "record": TEXT,
+        "log": JSON, "record": JSON,
     },
     "verdicts": {
         **_OWN, "candidate": TEXT, "outcome": TEXT, "exit_status": WHOLE, "suite": TEXT, "suite_sha": TEXT,
-        "baseline": TEXT, "confidence": REAL, "findings": TEXT,
+        "baseline": TEXT, "confidence": REAL, "findings": JSON,
     },
     "probes": {
         **_OWN, "candidate": TEXT, "sample_id": TEXT, "key": TEXT, "kind": TEXT, "number": WHOLE, "text": TEXT,
@@ -79,16 +83,33 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
 }  # fmt: skip
 """Every table with its columns, as in schema.sql."""
 
+_ERROR: Mapping[str, Callable[[Any], Any]] = {
+    "error_kind": lambda record: None if record.error is None else record.error.kind,
+    "error_message": lambda record: None if record.error is None else record.error.message,
+}
+_FIELDS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
+    "runs": {"metrics": lambda run: [_plain_metric(metric) for metric in run.metrics]},
+    "samples": {"sample_id": attrgetter("id"), "messages": lambda sample: _plain_messages(sample.messages)},
+    "answers": {
+        **{f: attrgetter(f"completion.{f}") for f in
+           ("text", "finish_reason", "prompt_tokens", "completion_tokens", "seconds")},
+        **{column: lambda answer, of=of: of(answer.completion) for column, of in _ERROR.items()},
+        "prompt": lambda answer: _plain_messages(answer.prompt),
+    },
+    "judgements": {"sample_id": attrgetter("id"), **_ERROR},
+    "trainings": {},
+    "verdicts": {"findings": lambda verdict: [asdict(finding) for finding in verdict.findings]},
+    "probes": {},
+    "repeats": _ERROR,
+}  # fmt: skip
+"""What a column holds of a record where it is no field of the column's name."""
+
 
 def stored_text(text: str) -> str:
     """A text as DuckDB and Parquet can hold it."""
-    if text.isascii():
+    if text.isascii() or (_is_unicode(text) and not text.startswith(MARK)):
         return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return MARK + json.dumps(text)
-    return MARK + json.dumps(text) if text.startswith(MARK) else text
+    return MARK + json.dumps(text)
 
 
 def read_text(stored: str) -> str:
@@ -96,29 +117,44 @@ def read_text(stored: str) -> str:
     return str(json.loads(stored[len(MARK) :])) if stored.startswith(MARK) else stored
 
 
-_READABLE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_READABLE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
 _ASCII = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
-"""Made once: `json.dumps` with options makes an encoder a call, which takes as long as a small value."""
+"""Made once: `json.dumps` with options makes an encoder a call, which takes as long as a small value. A value that holds
+itself is still refused, by its depth (RecursionError)."""
 
 
 def to_json(value: Any) -> str:
     """JSON text, readable in any language. Raises ValueError for NaN and infinity."""
     text = _READABLE.encode(value)
-    if text.isascii():
-        return text
+    return text if text.isascii() or _is_unicode(text) else _ASCII.encode(value)
+
+
+def _json_texts(values: Sequence[Any]) -> Sequence[str]:
+    """JSON text of each value, encoded as one list: a call a value would take three times as long."""
+    woven: list[Any] = [SEAM] * (2 * len(values))
+    woven[::2] = values
+    seam = _READABLE.encode(SEAM)
+    text = _READABLE.encode(woven)
+    texts = text[1 : -len(seam) - 2].split(f",{seam},")
+    if len(texts) == len(values) and (text.isascii() or _is_unicode(text)):
+        return texts
+    return [to_json(value) for value in values]
+
+
+def _is_unicode(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return _ASCII.encode(value)
-    return text
+        return False
+    return True
 
 
 def _texts(stored: str) -> tuple[str, ...]:
     return tuple(json.loads(stored)) if stored != "[]" else ()
 
 
-def _messages_json(messages: Sequence[Message]) -> str:
-    return to_json([{"role": m.role, "content": m.content} for m in messages]) if messages else "[]"
+def _plain_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
+    return [{"role": m.role, "content": m.content} for m in messages]
 
 
 def _messages(stored: str) -> tuple[Message, ...]:
@@ -129,23 +165,21 @@ def _failure(kind: str | None, message: str | None) -> Failure | None:
     return Failure(kind=kind, message=message or "") if kind is not None else None
 
 
-def _failure_row(failure: Failure | None) -> tuple[str | None, str | None]:
-    return (failure.kind, failure.message) if failure is not None else (None, None)
-
-
 def own_columns(table: str) -> list[str]:
     """A table's columns without run_id and position."""
     return [column for column in COLUMNS[table] if column not in _OWN]
 
 
-def read_rows(table: str, columns: Sequence[str], rows: Iterable[Row]) -> list[Row]:
+def read_rows(table: str, columns: Sequence[str], rows: list[Row]) -> list[Row]:
     """Rows as DuckDB gives them, with the texts that could not be kept as they were put right."""
-    is_text = [COLUMNS[table][column] == TEXT for column in columns]
+    marked = {
+        i for i, column in enumerate(columns)
+        if COLUMNS[table][column] == TEXT and max(filter(None, map(itemgetter(i), rows)), default="") >= MARK
+    }  # fmt: skip
+    if not marked:
+        return rows
     return [
-        tuple(
-            read_text(value) if text and value is not None and value[:1] == MARK[0] else value
-            for value, text in zip(row, is_text, strict=True)
-        )
+        tuple(read_text(value) if i in marked and value is not None else value for i, value in enumerate(row))
         for row in rows
     ]
 
@@ -162,20 +196,20 @@ def arrow_tables(
     repeats: Sequence[Repeat] = (),
 ) -> dict[str, Any]:
     """Everything of a run as one Arrow table for each of the store's. Raises ValueError where a row stands twice."""
-    _refuse_twice("sample", ((s.split, s.id) for s in samples))
-    _refuse_twice("answer", ((a.candidate, a.sample_id) for a in answers))
-    _refuse_twice("judgement", ((j.candidate, j.metric, j.id) for j in judgements))
-    _refuse_twice("probe", ((p.candidate, p.sample_id, p.key) for p in probes))
-    _refuse_twice("repeat", ((r.candidate, r.metric, r.sample_id, r.number) for r in repeats))
+    _refuse_twice("sample", samples, "split", "id")
+    _refuse_twice("answer", answers, "candidate", "sample_id")
+    _refuse_twice("judgement", judgements, "candidate", "metric", "id")
+    _refuse_twice("probe", probes, "candidate", "sample_id", "key")
+    _refuse_twice("repeat", repeats, "candidate", "metric", "sample_id", "number")
     return {
-        "runs": arrow_table("runs", run.id, [run_row(run)]),
-        "samples": arrow_table("samples", run.id, map(sample_row, samples)),
-        "answers": arrow_table("answers", run.id, map(answer_row, answers)),
-        "judgements": arrow_table("judgements", run.id, map(judgement_row, judgements)),
-        "trainings": arrow_table("trainings", run.id, map(training_row, trainings)),
+        "runs": arrow_table("runs", run.id, [run]),
+        "samples": arrow_table("samples", run.id, samples),
+        "answers": arrow_table("answers", run.id, answers),
+        "judgements": arrow_table("judgements", run.id, judgements),
+        "trainings": arrow_table("trainings", run.id, trainings),
         "verdicts": verdict_table(run.id, verdicts),
-        "probes": arrow_table("probes", run.id, map(probe_row, probes)),
-        "repeats": arrow_table("repeats", run.id, map(repeat_row, repeats)),
+        "probes": arrow_table("probes", run.id, probes),
+        "repeats": arrow_table("repeats", run.id, repeats),
     }
 
 
@@ -184,26 +218,35 @@ def verdict_table(run_id: str, verdicts: Sequence[Verdict]) -> Any:
     for verdict in verdicts:
         if verdict.run != run_id:
             raise ValueError(f"verdicts must be on run {run_id!r} (got one on {verdict.run!r})")
-    return arrow_table("verdicts", run_id, map(verdict_row, verdicts))
+    return arrow_table("verdicts", run_id, verdicts)
 
 
-def arrow_table(table: str, run_id: str, rows: Iterable[Row]) -> Any:
-    """Rows of one run as an Arrow table with all columns of the store's table, numbered in their order."""
+def arrow_table(table: str, run_id: str, records: Sequence[Any]) -> Any:
+    """Records of one run as an Arrow table with all columns of the store's table, numbered in their order.
+
+    It is made column by column: a tuple a record would keep the garbage collector busy for as long again.
+    """
     import pyarrow as pa
 
-    types = {TEXT: pa.string(), WHOLE: pa.int64(), REAL: pa.float64()}
+    types = {TEXT: pa.string(), JSON: pa.string(), WHOLE: pa.int64(), REAL: pa.float64()}
     schema = pa.schema([(column, types[kind]) for column, kind in COLUMNS[table].items()])
     batches: list[Any] = []
-    rows, start = iter(rows), 0
-    while batch := list(islice(rows, BATCH)):
-        values: dict[str, Any] = {name: [row[i] for row in batch] for i, name in enumerate(own_columns(table))}
-        values["run_id"], values["position"] = [run_id] * len(batch), range(start, start + len(batch))
-        arrays = [
-            _text_array(values[column]) if kind == TEXT else pa.array(values[column], type=types[kind])
-            for column, kind in COLUMNS[table].items()
-        ]
+    for start in range(0, len(records), BATCH):
+        batch = records[start : start + BATCH]
+        arrays = []
+        for column, kind in COLUMNS[table].items():
+            values: Sequence[Any]
+            if column == "run_id":
+                values = [run_id] * len(batch)
+            elif column == "position":
+                values = range(start, start + len(batch))
+            else:
+                values = list(map(_FIELDS[table].get(column) or attrgetter(column), batch))
+            if kind == TEXT:
+                arrays.append(_text_array(values))
+            else:
+                arrays.append(pa.array(_json_texts(values) if kind == JSON else values, type=types[kind]))
         batches.append(pa.record_batch(arrays, schema=schema))
-        start += len(batch)
     return pa.Table.from_batches(batches, schema=schema)
 
 
@@ -221,23 +264,18 @@ def _text_array(texts: Sequence[str | None]) -> Any:
     return pa.array([None if text is None else stored_text(text) for text in texts], type=pa.string())
 
 
-def _refuse_twice(what: str, keys: Iterable[Row]) -> None:
-    given = list(keys)
-    if len(set(given)) < len(given):
-        twice = next(key for key, count in Counter(given).items() if count > 1)
+def _refuse_twice(what: str, records: Sequence[Any], *names: str) -> None:
+    key = attrgetter(*names)
+    if len(set(map(hash, map(key, records)))) == len(
+        records
+    ):  # a key no longer held is no work for the garbage collector
+        return
+    twice, count = Counter(map(key, records)).most_common(1)[0]
+    if count > 1:
         raise ValueError(f"a run must hold one {what} of {' / '.join(map(str, twice))} (got two)")
 
 
 # ---------------------------------------------------------------------------------------------------------------- runs
-
-
-def run_row(run: Run) -> Row:
-    """A run as a row of `runs`."""
-    return (
-        run.key, run.suite, run.suite_version, run.suite_sha, run.data_sha, run.status, run.started, run.finished,
-        run.seconds, to_json(run.candidates), to_json([_metric_json(metric) for metric in run.metrics]), to_json(run.judges),
-        to_json(run.record),
-    )  # fmt: skip
 
 
 def run_of(id: str, *row: Any) -> Run:
@@ -254,7 +292,7 @@ def run_of(id: str, *row: Any) -> Run:
     )
 
 
-def _metric_json(metric: Metric) -> dict[str, Any]:
+def _plain_metric(metric: Metric) -> dict[str, Any]:
     """JSON has no infinity: a scale without an upper end has none."""
     return {**asdict(metric), "high": metric.high if math.isfinite(metric.high) else None}
 
@@ -264,14 +302,6 @@ def _metric_of(stored: Mapping[str, Any]) -> Metric:
 
 
 # ------------------------------------------------------------------------------------------------------------- samples
-
-
-def sample_row(sample: Sample) -> Row:
-    """A sample as a row of `samples`."""
-    return (
-        sample.id, sample.split, sample.input, to_json(sample.references), to_json(sample.contexts), sample.cluster,
-        to_json(sample.slices), sample.row, _messages_json(sample.messages), to_json(sample.columns),
-    )  # fmt: skip
 
 
 def sample_of(
@@ -286,16 +316,6 @@ def sample_of(
 
 
 # ------------------------------------------------------------------------------------------------------------- answers
-
-
-def answer_row(answer: Answer) -> Row:
-    """An answer as a row of `answers`."""
-    made = answer.completion
-    return (
-        answer.candidate, answer.sample_id, answer.key, answer.prompt_sha, _messages_json(answer.prompt), made.text,
-        made.finish_reason, made.prompt_tokens, made.completion_tokens, made.seconds, to_json(answer.contexts),
-        *_failure_row(made.error),
-    )  # fmt: skip
 
 
 def completion_of(
@@ -325,14 +345,6 @@ def answer_of(
 # ---------------------------------------------------------------------------------------------------------- judgements
 
 
-def judgement_row(judgement: Judgement) -> Row:
-    """A judgement as a row of `judgements`."""
-    return (
-        judgement.candidate, judgement.metric, judgement.id, judgement.key, judgement.score, judgement.label,
-        to_json(judgement.evidence) if judgement.evidence else "{}", *_failure_row(judgement.error),
-    )  # fmt: skip
-
-
 def judgement_of(
     candidate: str, metric: str, id: str, key: str, score: float | None, label: str | None, evidence: str,
     error_kind: str | None, error_message: str | None,
@@ -347,25 +359,9 @@ def judgement_of(
 # -------------------------------------------------------------------------------------------------- probes and repeats
 
 
-def probe_row(probe: Probe) -> Row:
-    """A probe as a row of `probes`."""
-    return (
-        probe.candidate, probe.sample_id, probe.key, probe.kind, probe.number, probe.text, probe.log_likelihood,
-        probe.tokens,
-    )  # fmt: skip
-
-
 def probe_of(*row: Any) -> Probe:
     """The probe of a row of `probes`."""
     return Probe(**dict(zip(own_columns("probes"), row, strict=True)))
-
-
-def repeat_row(repeat: Repeat) -> Row:
-    """A repeat as a row of `repeats`."""
-    return (
-        repeat.candidate, repeat.metric, repeat.sample_id, repeat.number, repeat.key, repeat.score,
-        *_failure_row(repeat.error),
-    )  # fmt: skip
 
 
 def repeat_of(*row: Any) -> Repeat:
@@ -378,28 +374,11 @@ def repeat_of(*row: Any) -> Repeat:
 # ----------------------------------------------------------------------------------------------- trainings and verdicts
 
 
-def training_row(training: Training) -> Row:
-    """A training as a row of `trainings`."""
-    return (
-        training.key, training.candidate, training.base, training.base_fingerprint, training.path, training.rows,
-        training.steps, training.tokens, training.seconds, training.trainable_parameters, training.total_parameters,
-        to_json(training.log), to_json(training.record),
-    )  # fmt: skip
-
-
 def training_of(*row: Any) -> Training:
     """The training of a row of `trainings`."""
     *plain, log, record = row
     fields = dict(zip(own_columns("trainings")[:-2], plain, strict=True))
     return Training(**fields, log=tuple(json.loads(log)), record=json.loads(record))
-
-
-def verdict_row(verdict: Verdict) -> Row:
-    """A verdict as a row of `verdicts`."""
-    return (
-        verdict.candidate, verdict.outcome, verdict.exit_status, verdict.suite, verdict.suite_sha,
-        verdict.baseline, verdict.confidence, to_json([asdict(finding) for finding in verdict.findings]),
-    )  # fmt: skip
 
 
 def verdict_of(run: str, *row: Any) -> Verdict:

@@ -22,9 +22,10 @@ from harness.records import (
     Training,
     Verdict,
 )
+from harness.store.rows import SEAM
 
 TEXT = st.text(max_size=12) | st.sampled_from(
-    ["", "\x00", "\ud800", "a\udfffb", "\ufeffjson:", '\ufeffjson:"x"', "\u2028", "é"]
+    ["", "\x00", "\ud800", "a\udfffb", "\ufeffjson:", '\ufeffjson:"x"', "\u2028", "é", SEAM]
 )
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
 WHOLE = st.integers(-(2**63), 2**63 - 1)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from harness.errors import StoreError, StoreLockedError, UserError
 from harness.records import Failure, Judgement, Metric, Sample
-from harness.store import Home, Store, opening
+from harness.store import Home, Store, opening, rows
 from harness.store.rows import COLUMNS, arrow_tables
 from tests.harness.store.any_records import (
     ANSWERS,
@@ -102,6 +102,30 @@ def test_reading_keeps_the_order_of_writing(home):
         assert store.answers("r1", "base") == [a for a in parts["answers"] if a.candidate == "base"]
 
 
+@pytest.mark.parametrize(
+    "odd", [["a", rows.SEAM, "b"], [[rows.SEAM]], f'a","{rows.SEAM}","b', {"\ud800": [1, rows.SEAM, 2]}, "\udfff", {}],
+)  # fmt: skip
+def test_evidence_is_its_own_among_others(home, monkeypatch, odd):
+    """Evidence is encoded many at a time and records in batches: what one holds moves no other."""
+    monkeypatch.setattr(rows, "BATCH", 5)
+    parts = make_parts(4)
+    parts["judgements"][7] = replace(parts["judgements"][7], evidence={"odd": odd})
+    with Store.open(home) as store:
+        store.write_run(make_run(), **parts)
+        assert {name: getattr(store, name)("r1") for name in parts} == parts
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, [1.0, -math.inf]])
+def test_what_json_lacks_is_refused(home, value):
+    """NaN or infinity in one judgement's evidence is an error, and nothing of the run is stored."""
+    parts = make_parts()
+    parts["judgements"][3] = replace(parts["judgements"][3], evidence={"p": value})
+    with Store.open(home) as store:
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            store.write_run(make_run(), **parts)
+        assert store.runs() == []
+
+
 def test_a_run_written_again_replaces_itself_and_nothing_else(home):
     """The same id is one run, its old verdicts are gone, and other runs stay as they were."""
     with Store.open(home) as store:
@@ -170,7 +194,7 @@ def test_schema_and_columns_agree(home):
                 "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ? ORDER BY column_index",
                 [table],
             ).fetchall()
-            assert dict(found) == dict(columns)
+            assert dict(found) == {name: "VARCHAR" if kind == "JSON" else kind for name, kind in columns.items()}
             assert [name for name, _ in found] == list(columns)
 
 
