@@ -110,7 +110,8 @@ def load_report(
     runs = list({run.id: run for run in map(store.run, run_ids)}.values())
     run = runs[0]
     scores = Scores.from_rows(store.scores(run.id), store.modes(run.id))
-    judgements = store.judgements(run.id)
+    judged = store.judgements_unread(run.id)
+    judgements = [judgement for judgement, _ in judged]
     if not scores.splits or not judgements:
         raise NothingEvaluatedError(f"run {run.id} holds no judgements, so there is nothing to report. Run it again.")
     verdicts = tuple(sorted(store.verdicts(run.id), key=lambda verdict: OUTCOMES.index(verdict.outcome)))
@@ -127,7 +128,7 @@ def load_report(
         _board(scores, split, metrics, candidates, baseline, primary, answers, prices) for split in scores.splits
     )
     tables, worse, compared = _slices(scores, metrics, candidates, baseline)
-    samples = _samples(store.samples(run.id), answers, judgements, baseline, metrics, tuple(scores.splits))
+    samples = _samples(store.samples(run.id), answers, judged, baseline, metrics, tuple(scores.splits))
     trainings = tuple(store.trainings(run.id))
     return Report(
         run=run,
@@ -178,21 +179,23 @@ def load_comparison(
         UserError: If a wanted metric was not judged by the same judge on both sides, or no metric was.
         NothingEvaluatedError: If no sample was judged on either side.
     """
-    judged = wanted_metrics(first.run, second.run, metrics)
+    wanted = wanted_metrics(first.run, second.run, metrics)
     scores, candidate, baseline = scores_of_both(store, first, second)
     if not scores.splits:
         raise NothingEvaluatedError(f"{first.label} and {second.label} have no judgements. Run them again.")
-    shared = tuple(m for m in judged if any(m.name in here.metrics for here in scores.splits.values()))
+    shared = tuple(m for m in wanted if any(m.name in here.metrics for here in scores.splits.values()))
     names = (baseline, candidate)
     answers: list[Answer] = []
-    judgements: list[Judgement] = []
+    judged: list[tuple[Judgement, str]] = []
     samples: dict[tuple[str, str], Sample] = {}
     for side, name in ((first, candidate), (second, baseline)):
         answers += [replace(answer, candidate=name) for answer in store.answers(side.run.id, side.candidate)]
-        judgements += [replace(found, candidate=name) for found in store.judgements(side.run.id, side.candidate)]
+        ours = store.judgements_unread(side.run.id, side.candidate)
+        judged += [(replace(judgement, candidate=name), evidence) for judgement, evidence in ours]
         samples |= {(s.split, s.id): s for s in store.samples(side.run.id) if (s.split, s.id) not in samples}
     known = {metric.name for metric in shared}
-    judgements = [judgement for judgement in judgements if judgement.metric in known]
+    judged = [(judgement, evidence) for judgement, evidence in judged if judgement.metric in known]
+    judgements = [judgement for judgement, _ in judged]
     by_sample = _by_sample(answers)
     primary = _primary(first.run, shared)
     prices = {candidate: price_of(first.run, first.candidate), baseline: price_of(second.run, second.candidate)}
@@ -202,7 +205,7 @@ def load_comparison(
         if known & set(here.metrics)
     )
     tables, worse, compared = _slices(scores, shared, names, baseline)
-    views = _samples(list(samples.values()), by_sample, judgements, baseline, shared, tuple(scores.splits))
+    views = _samples(list(samples.values()), by_sample, judged, baseline, shared, tuple(scores.splits))
     texts = {view.sample.id: view.sample.input for view in views}
     return Report(
         run=first.run,
@@ -509,21 +512,24 @@ def _by_sample(answers: Sequence[Answer]) -> dict[str, dict[str, Answer]]:
 def _samples(
     samples: Sequence[Sample],
     answers: Mapping[str, Mapping[str, Answer]],
-    judgements: Sequence[Judgement],
+    judged: Sequence[tuple[Judgement, str]],
     baseline: str | None,
     metrics: Sequence[Metric],
     splits: Sequence[str],
 ) -> tuple[ReportSample, ...]:
     """All samples of the evaluated splits, the largest loss against the baseline first."""
-    judged: defaultdict[str, dict[tuple[str, str], Judgement]] = defaultdict(dict)
-    for judgement in judgements:
-        judged[judgement.id][judgement.candidate, judgement.metric] = judgement
+    judgements: defaultdict[str, dict[tuple[str, str], Judgement]] = defaultdict(dict)
+    evidence: defaultdict[str, dict[tuple[str, str], str]] = defaultdict(dict)
+    for judgement, said in judged:
+        judgements[judgement.id][judgement.candidate, judgement.metric] = judgement
+        evidence[judgement.id][judgement.candidate, judgement.metric] = said
     found = [
         ReportSample(
             sample=sample,
             answers=answers.get(sample.id, {}),
-            judgements=judged.get(sample.id, {}),
-            worst_change=_worst_change(judged.get(sample.id, {}), baseline, metrics),
+            judgements=judgements.get(sample.id, {}),
+            evidence=evidence.get(sample.id, {}),
+            worst_change=_worst_change(judgements.get(sample.id, {}), baseline, metrics),
         )
         for sample in samples
         if sample.split in splits

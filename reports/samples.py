@@ -26,6 +26,9 @@ CHUNK = 100
 MAX_TEXT = 20_000
 """Characters of an input, reference, context or answer beyond which it is cut, and says so."""
 SNIPPET = 160
+HOLE = 0
+"""Stands for evidence in what `encode` is given; no evidence is a number."""
+_HOLE_JSON = f'"evidence":{HOLE}}}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +154,7 @@ def pack(report: Report, *, budget: int) -> Payload:
     spent = without = 0
     for start in range(0, len(report.samples), CHUNK):
         part = report.samples[start : start + CHUNK]
-        chunk = encode([coder.sample(s, evidence=True) for s in part]) if spent < budget else ""
+        chunk = encode([coder.sample(s, evidence=True) for s in part], coder.evidence(part)) if spent < budget else ""
         if not chunk or spent + len(chunk) > budget:
             chunk = encode([coder.sample(s, evidence=False) for s in part])
             without += len(part)
@@ -162,17 +165,32 @@ def pack(report: Report, *, budget: int) -> Payload:
     return Payload(index=index, chunks=tuple(chunks), without_evidence=without, cut_texts=coder.cut)
 
 
-def encode(value: object) -> str:
-    """Base64 of the gzipped ASCII JSON of a value; the same value always gives the same text."""
+def encode(value: object, filling: Sequence[str] = ()) -> str:
+    """Base64 of the gzipped ASCII JSON of a value; the same value always gives the same text.
+
+    `filling` is JSON text, a piece for each place of the value that says `"evidence": HOLE`, in their order: it is not
+    read, which would take longer than all else.
+    """
     try:
         text = _json(value)
     except ValueError:
         text = _json(_finite(value))
+    if filling:
+        first, *rest = text.split(
+            _HOLE_JSON
+        )  # within a text its quotation marks are escaped, so it is never found there
+        pieces = (f'"evidence":{_ascii(piece)}}}{after}' for piece, after in zip(filling, rest, strict=True))
+        text = "".join((first, *pieces))
     return base64.b64encode(gzip.compress(text.encode("ascii"), compresslevel=6, mtime=0)).decode("ascii")
 
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False, default=_plain)
+
+
+def _ascii(text: str) -> str:
+    """The same JSON, other characters escaped."""
+    return text if text.isascii() else _json(json.loads(text))
 
 
 def _plain(value: object) -> object:
@@ -275,6 +293,11 @@ class _Coder:
             "prompt": [[turn.role, self._text(turn.content)] for turn in answer.prompt] if evidence else [],
         }
 
+    def evidence(self, views: Sequence[ReportSample]) -> list[str]:
+        """What goes into the holes of these samples, in their order."""
+        places = [(name, metric) for name in self._candidates for metric in self._metrics]
+        return [view.evidence[place] for view in views for place in places if place in view.judgements]
+
     @staticmethod
     def _judgement(judgement: Judgement | None, evidence: bool) -> dict[str, Any] | None:
         if judgement is None:
@@ -283,7 +306,7 @@ class _Coder:
             "score": judgement.score,
             "label": judgement.label,
             "error": _error(judgement.error),
-            "evidence": judgement.evidence if evidence else None,
+            "evidence": HOLE if evidence else None,
         }
 
     def _text(self, text: str) -> str:

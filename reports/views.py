@@ -240,7 +240,9 @@ class ReportSample:
     answers: Mapping[str, Answer]
     """By candidate."""
     judgements: Mapping[tuple[str, str], Judgement]
-    """By candidate and metric."""
+    """By candidate and metric, without their evidence: the largest part of a run, which nothing here looks into."""
+    evidence: Mapping[tuple[str, str], str]
+    """By candidate and metric, as JSON text."""
     worst_change: float | None
     """The largest oriented loss against the baseline over candidates and metrics, as a share of the metric's range."""
 

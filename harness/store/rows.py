@@ -12,7 +12,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from operator import attrgetter, itemgetter
 from typing import Any
 
@@ -345,15 +345,21 @@ def answer_of(
 # ---------------------------------------------------------------------------------------------------------- judgements
 
 
-def judgement_of(
+def judgement_of(*row: Any) -> Judgement:
+    """The judgement of a row of `judgements`."""
+    judgement, evidence = unread_judgement_of(*row)
+    return replace(judgement, evidence=json.loads(evidence)) if evidence != "{}" else judgement
+
+
+def unread_judgement_of(
     candidate: str, metric: str, id: str, key: str, score: float | None, label: str | None, evidence: str,
     error_kind: str | None, error_message: str | None,
-) -> Judgement:  # fmt: skip
-    """The judgement of a row of `judgements`."""
+) -> tuple[Judgement, str]:  # fmt: skip
+    """The judgement of a row of `judgements` without its evidence, and that as JSON text."""
+    error = _failure(error_kind, error_message)
     return Judgement(
-        id=id, metric=metric, score=score, label=label, evidence=json.loads(evidence) if evidence != "{}" else {},
-        error=_failure(error_kind, error_message), candidate=candidate, key=key,
-    )  # fmt: skip
+        id=id, metric=metric, score=score, label=label, error=error, candidate=candidate, key=key
+    ), evidence
 
 
 # -------------------------------------------------------------------------------------------------- probes and repeats

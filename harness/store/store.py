@@ -199,9 +199,16 @@ class Store:
 
     def judgements(self, run_id: str, candidate: str | None = None, metric: str | None = None) -> list[Judgement]:
         """A run's judgements, or those of one candidate or metric, in order."""
+        return [rows.judgement_of(*row) for row in self._judgement_rows(run_id, candidate, metric)]
+
+    def judgements_unread(self, run_id: str, candidate: str | None = None) -> list[tuple[Judgement, str]]:
+        """The same, each without its evidence and beside it as JSON text, for who only passes it on."""
+        return [rows.unread_judgement_of(*row) for row in self._judgement_rows(run_id, candidate, None)]
+
+    def _judgement_rows(self, run_id: str, candidate: str | None, metric: str | None) -> list[rows.Row]:
         wanted = {"run": run_id, "candidate": candidate, "metric": metric}
         given = {name: stored_text(value) if value is not None else None for name, value in wanted.items()}
-        return [rows.judgement_of(*row) for row in self._read("judgements", JUDGEMENTS_OF_SQL, given)]
+        return self._read("judgements", JUDGEMENTS_OF_SQL, given)
 
     def probes(self, run_id: str) -> list[Probe]:
         """What a run's judges had asked of its candidates beyond their answers."""

@@ -9,13 +9,13 @@ import re
 from dataclasses import replace
 
 import pytest
-from fake_run import GATE, METRICS
+from fake_run import GATE, METRICS, fake_run
 
 from harness.cli.show import show
 from harness.deciding.cuts import cut_of
 from harness.errors import UserError
 from harness.records import Metric
-from harness.store import Store
+from harness.store import Home, Store
 from reports.queries import load_report
 from reports.render import render
 from reports.samples import choose, encode, pack
@@ -121,6 +121,23 @@ def test_rounding_never_carries_a_score_over_its_cut(report):
 def test_the_same_value_gives_the_same_text():
     """Reports of one run are equal, byte for byte."""
     assert encode({"a": [1, "ä"]}) == encode({"a": [1, "ä"]})
+
+
+def test_evidence_reaches_the_page_as_it_was_given(tmp_path):
+    """Each judgement has its own, whatever texts and evidence hold: quotation marks, other alphabets, half a surrogate pair."""
+    odd = ('"evidence":0}', '{"evidence": 0}', "ä\u2028😀\ud83d", 'a"}')
+    fake = fake_run(24, hostile=odd)
+    with Store.open(Home(tmp_path)) as store:
+        fake.write(store)
+        report = load_report(store, ["latest"])
+    given = {(j.id, j.candidate, j.metric): j.evidence for j in fake.judgements}
+    found = {}
+    for chunk in pack(report, budget=10**7).chunks:
+        for sample in unpack(chunk):
+            for name, row in zip(report.candidates, sample["judgements"], strict=True):
+                for metric, judgement in zip(report.metrics, row, strict=True):
+                    found[sample["id"], name, metric.name] = judgement["evidence"]
+    assert found == given
 
 
 def test_show_prints_all_that_is_known_of_a_sample(home, fake, capsys):
