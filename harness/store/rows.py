@@ -93,7 +93,8 @@ _FIELDS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
     "answers": {
         **{f: attrgetter(f"completion.{f}") for f in
            ("text", "finish_reason", "prompt_tokens", "completion_tokens", "seconds")},
-        **{column: lambda answer, of=of: of(answer.completion) for column, of in _ERROR.items()},
+"error_kind": lambda answer: _ERROR["error_kind"](answer.completion),
+        "error_message": lambda answer: _ERROR["error_message"](answer.completion),
         "prompt": lambda answer: _plain_messages(answer.prompt),
     },
     "judgements": {"sample_id": attrgetter("id"), **_ERROR},
@@ -250,7 +251,7 @@ def arrow_table(table: str, run_id: str, records: Sequence[Any]) -> Any:
     return pa.Table.from_batches(batches, schema=schema)
 
 
-def _text_array(texts: Sequence[str | None]) -> Any:
+def _text_array(texts: Sequence[Any]) -> Any:
     """Texts as Arrow holds them; only where it cannot hold one as it is are they looked at one by one."""
     import pyarrow as pa
     import pyarrow.compute as pc
