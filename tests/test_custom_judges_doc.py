@@ -4,13 +4,12 @@ import json
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from harness.store import Home, Store
+from tests.processes import Command
 
 REPOSITORY = Path(__file__).parents[1]
 PAGE = (REPOSITORY / "docs" / "custom_judges.md").read_text(encoding="utf-8")
@@ -38,11 +37,9 @@ def folder(tmp_path_factory):
 def muster(folder, command):
     """The exit status and what was printed."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1", "CI": "1", "COLUMNS": "200"}
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", *shlex.split(command)[1:]], cwd=folder, env=environment, capture_output=True,
-        text=True, timeout=300,
-    )  # fmt: skip
-    return done.returncode, done.stdout + done.stderr
+    done = Command(shlex.split(command)[1:], cwd=folder, env=environment)
+    printed = "".join(done.communicate(timeout=300))
+    return done.returncode, printed
 
 
 def commands():

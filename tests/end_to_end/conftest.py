@@ -3,14 +3,14 @@
 import json
 import os
 import random
+import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.harness.models.tiny import make_model
+from tests.processes import Command
 
 REPOSITORY = Path(__file__).parents[2]
 SUITE = """\
@@ -77,10 +77,7 @@ class Project:
 
     def start(self, *arguments):
         """Starts `muster` and returns the process."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "harness", *map(str, arguments)], cwd=self.root, env=self.environment(),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        return Command(arguments, cwd=self.root, env=self.environment())
 
     def muster(self, *arguments, status=0):
         """Runs `muster` to its end; the exit status must be `status`. Returns what it printed, both streams."""
@@ -109,11 +106,17 @@ def ctrl_c_is_heard():
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.fixture
-def project(tmp_path):
-    """A fresh project with the tiny base beside its suite."""
-    make_model(tmp_path / "base", window=1024)
-    found = Project(tmp_path)
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """The folder that every project starts from: the tiny base beside its suite."""
+    found = Project(tmp_path_factory.mktemp("project"))
+    make_model(found.root / "base", window=1024)
     found.write("suite.yaml", SUITE)
     found.write("rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows()))
-    return found
+    return found.root
+
+
+@pytest.fixture
+def project(template, tmp_path):
+    """A fresh project."""
+    return Project(Path(shutil.copytree(template, tmp_path / "project")))

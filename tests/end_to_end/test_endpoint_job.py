@@ -160,21 +160,24 @@ def test_the_key_is_in_no_file_and_on_no_screen(remote):
     assert [str(path) for path, text in found if KEY in text] == []
 
 
+HANG = 3600.0
+"""Seconds that a stuck request takes: whoever waited for one would never come back to these tests."""
+
+
 def interrupt(process, server, requests):
-    """Ctrl-C once the server has so many requests; returns exit status, what was printed, and the seconds it took to end."""
-    deadline = time.monotonic() + 60
-    while len(server.requests) < requests and time.monotonic() < deadline:
+    """Ctrl-C once the server has so many requests; returns exit status and what was printed."""
+    while len(server.requests) < requests:
+        assert process.poll() is None, process.communicate()
         time.sleep(0.02)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    started = time.monotonic()
-    out, err = process.communicate(timeout=60)
-    return process.returncode, out + err, time.monotonic() - started
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out + err
 
 
 @pytest.mark.parametrize("stuck", ["m", "judge"])
 def test_an_interruption_is_prompt_and_keeps_what_was_answered(remote, stuck):
-    """With requests in flight that would take a minute, Ctrl-C ends at once; the next run asks only for the rest.
+    """With requests in flight that would take an hour, Ctrl-C ends at once; the next run asks only for the rest.
 
     The journal that is left holds no key, though the answers in it repeat what the server was sent.
     """
@@ -183,14 +186,15 @@ def test_an_interruption_is_prompt_and_keeps_what_was_answered(remote, stuck):
     def sticking(request):
         whole = reply(f"the house of {KEY}") if request["model"] == "m" else answering(request)
         behind = sum(r["model"] == stuck for r in remote.server.requests) > answered
-        return Step(body=whole.body, headers=whole.headers, hang=50) if request["model"] == stuck and behind else whole
+        return (
+            Step(body=whole.body, headers=whole.headers, hang=HANG) if request["model"] == stuck and behind else whole
+        )
 
     remote.server.default = sticking
     in_flight = 8 if stuck == "m" else SAMPLES + 1
-    returned, printed, seconds = interrupt(remote.start("run", "suite.yaml"), remote.server, answered + in_flight)
+    returned, printed = interrupt(remote.start("run", "suite.yaml"), remote.server, answered + in_flight)
     assert returned == 130, printed
     assert "Traceback" not in printed
-    assert seconds < 5
     journals = {path: text for path, text in everything_written(remote.root) if "spool" in path.parts}
     assert any("the house of ***" in text for text in journals.values())
     assert not any(KEY in text for text in [printed, *journals.values()])
@@ -259,12 +263,11 @@ def test_interrupting_score_leaves_what_was_judged(remote):
     remote.write("in.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     whole = reply("4", logprobs=[("4", -0.105), ("5", -2.303)])
     remote.server.default = lambda request: Step(
-        body=whole.body, headers=whole.headers, hang=50 if len(remote.server.requests) > 129 else 0
+        body=whole.body, headers=whole.headers, hang=HANG if len(remote.server.requests) > 129 else 0
     )
     process = remote.start("score", "kind", "--suite", "suite.yaml", "--input", "in.jsonl", "--output", "out.jsonl")
-    returned, printed, seconds = interrupt(process, remote.server, 131)
+    returned, printed = interrupt(process, remote.server, 131)
     assert returned == 130, printed
-    assert seconds < 5
     kept = [json.loads(line) for line in (remote.root / "out.jsonl.part").read_text().splitlines()]
     assert [line["id"] for line in kept] == list(range(128))
     assert not os.path.exists(remote.root / "out.jsonl")
