@@ -28,7 +28,7 @@ from harness.records import (
 from harness.running.plan import Means, Plan, PlannedTraining
 from harness.running.runner import case_of, judged
 from harness.suite.checks import NOT_OF_ONE_ANSWER
-from harness.suite.grammar import LOSS, TrainSpec
+from harness.suite.grammar import LOSS, REFERRING, TrainSpec
 from harness.training.recipe import reference_rows
 from harness.training.selection import Validation
 
@@ -58,7 +58,7 @@ def validation_of(
         notice=notice or (lambda line: None),
     )
     return Validation(
-        rows=tuple(reference_rows(planned.spec, planned.validation, prompt)),
+        rows=() if spec.objective in REFERRING else tuple(reference_rows(spec, planned.validation, prompt)),
         questions=examination.questions,
         samples=len(examination.samples),
         metrics={judge.metric.name: judge.metric for judge in examination.judges},
@@ -71,7 +71,9 @@ def _judges(plan: Plan, spec: TrainSpec, means: Means) -> list[Judge]:
     """Those that are named and those that decide, in the order of the suite."""
     judges = plan.loaded.suite.judges
     local = [name for name, judge in judges.items() if getattr(getattr(judge, "model", None), "kind", "") != "openai"]
-    asks = spec.objective == "supervised"  # raw text is no question, unless somebody wants to see what becomes of it
+    asks = (
+        spec.objective != "language_modelling"
+    )  # raw text is no question, unless somebody wants to see what becomes of it
     able = [name for name in local if asks and judges[name].kind not in NOT_OF_ONE_ANSWER]
     named = spec.evaluate_with or able
     wanted = {*named, spec.selects_by, spec.stops_by} - {None, LOSS}

@@ -202,14 +202,13 @@ def _planned(loaded: LoadedSuite, dataset: Dataset, name: str, spec: TrainSpec) 
     base = suite.candidates[spec.base].model
     assert isinstance(base, TransformersModel)  # the suite's own checks hold this
     planned = PlannedTraining(candidate=name, spec=spec, base=base)
+    validation = suite.validation_split(spec)
+    if validation is not None:
+        planned = replace(planned, validation=dataset.splits[validation])
     if spec.preferences is not None:
         return replace(planned, preferences=tuple(read_preferences(loaded.resolve(spec.preferences))))
     split = suite.training_split(spec)
-    validation = suite.validation_split(spec)
-    return replace(
-        planned, split=split, samples=dataset.splits[split], teacher=_teacher(loaded, name, spec),
-        validation=dataset.splits[validation] if validation is not None else (),
-    )  # fmt: skip
+    return replace(planned, split=split, samples=dataset.splits[split], teacher=_teacher(loaded, name, spec))
 
 
 def _teacher(loaded: LoadedSuite, name: str, spec: TrainSpec) -> Teacher | None:

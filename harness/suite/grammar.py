@@ -515,8 +515,9 @@ class TrainSpec(Spec):
     seed: Seed | None = None
     """Left out, the suite's seed."""
     evaluate_every: Int | Literal["epoch"] | None = None
-    """Steps (or `epoch`) between evaluations on the validation split: the loss of all of its rows, and what the suite's judges
-    say of greedy answers to some. The last step is always evaluated. Changes no tensor unless a checkpoint is selected."""
+    """Steps (or `epoch`) between evaluations on the validation split: the loss of all of its rows (not of `dpo`, `grpo` and
+    `rloo`), and what the suite's judges say of greedy answers to some. The last step is always evaluated. Changes no tensor
+    unless a checkpoint is selected."""
     validation: Text | None = None
     """The split to evaluate on; left out, the only split with `use: validation`."""
     evaluate_samples: Int = 50
@@ -675,18 +676,42 @@ class TrainSpec(Spec):
             )
         if self.objective in OBJECTIVE_OPTIONS["reward"] and self.reward is None:
             raise ValueError(f"must have a 'reward' with objective {self.objective!r}: a judge of this suite")
-        references = {"teacher": self.teacher, "evaluate_every": self.evaluate_every}
-        needless = [name for name, value in references.items() if value is not None]
-        if self.objective in REFERRING and needless:
-            raise ValueError(
-                f"must not have {_list(needless, 'and')} with objective {self.objective!r}, which learns no references"
-            )
-        if self.objective in REFERRING and (self.method != "lora" or self.init in ("olora", "pissa")):
-            raise ValueError(
-                f"must have method 'lora' with objective {self.objective!r}, and no 'init' that changes the frozen weights: "
-                "it is the base that the policy is measured from"
-            )
+        if self.objective in REFERRING:
+            self._refuse_foreign_to_reference()
         return self
+
+    def _refuse_foreign_to_reference(self) -> None:
+        """What makes no sense where pairs or drawn answers are learnt from. Raises ValueError."""
+        if self.teacher is not None:
+            raise ValueError(
+                f"must not have a 'teacher' with objective {self.objective!r}, which learns no references: a teacher's answers "
+                "can be the 'chosen' ones of a file of preferences"
+            )
+        if self.objective == "reward" and self.evaluate_every is not None:
+            raise ValueError(
+                "must not have 'evaluate_every' with objective 'reward': a reward model gives no answers to judge. Hold it "
+                "against people's labels with muster calibrate"
+            )
+        if LOSS in (self.selects_by, self.stops_by):
+            raise ValueError(
+                f"must have a judge in 'select' and 'early_stopping' with objective {self.objective!r}: the validation split "
+                "has no pairs and no drawn answers that a loss could be taken of"
+            )
+        methods = ("lora", "full") if self.objective in OBJECTIVE_OPTIONS["preferences"] else ("lora",)
+        if self.method not in methods:
+            raise ValueError(
+                f"must have method {_list(methods, 'or')} with objective {self.objective!r} (got {self.method!r})"
+                + (
+                    ": the policy is measured from its base, which is what is left with the adapter switched off"
+                    if self.rewards
+                    else ""
+                )
+            )
+        if self.init in ("olora", "pissa"):
+            raise ValueError(
+                f"must not have init {self.init!r} with objective {self.objective!r}: it changes the frozen weights, and they "
+                "are what the policy is measured from"
+            )
 
     @model_validator(mode="after")
     def _objective_can_be_reached(self) -> TrainSpec:

@@ -1,10 +1,10 @@
 """Learning from pairs of answers: DPO makes a candidate that prefers, a reward model makes a judge.
 
-*dpo* (Rafailov et al. 2023) through TRL's DPOTrainer: the adapter raises the likelihood of the preferred answer against
-the other, measured from the base itself, which is the reference: the adapter is switched off for it. *reward* through
-TRL's RewardTrainer: a head of one number on the base, and a LoRA below it, such that the preferred answer's number is
-the larger one (Bradley and Terry 1952); rewards are held near a mean of zero (Eisenstein et al. 2023, eq. 2), so that
-sigmoid(reward) is the chance to be preferred to an average answer.
+*dpo* (Rafailov et al. 2023) through TRL's DPOTrainer: the policy raises the likelihood of the preferred answer against the
+other, measured from the base itself, which is the reference: the adapter is switched off for it, and where every weight is
+trained a frozen copy is held. *reward* through TRL's RewardTrainer: a head of one number on the base, and a LoRA below it or
+every weight, such that the preferred answer's number is the larger one (Bradley and Terry 1952); rewards are held near a mean
+of zero (Eisenstein et al. 2023, eq. 2), so that sigmoid(reward) is the chance to be preferred to an average answer.
 
 Guarantees: the ids are the audit's, none added and none cut; the same key gives the same tensors, killed and resumed or
 not; a record says how margin and accuracy went beside the loss.
@@ -25,13 +25,15 @@ from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 from harness.errors import ModelError
 from harness.records import Progress
 from harness.suite.grammar import TrainSpec, TransformersModel
-from harness.training.adaptation import dtypes_of, lora_config, save_trained
+from harness.training.adaptation import choose_weights, dtypes_of, lora_config, save_trained
 from harness.training.audit import TokenPair
 from harness.training.checkpoints import newest_checkpoint
 from harness.training.loop import Ledger, Listen, Notice, Watched, free, quiet, run_trainer, shared_arguments
 from harness.training.planning import DTYPES, device_of_machine, quantization_of, resolve_compute_dtype
 from harness.training.recipe import recipe_of
+from harness.training.selection import Validation
 from harness.training.sft import load_base
+from harness.training.validating import watch
 
 CENTRE = 0.01
 """How strongly rewards are held near a mean of zero; the value that TRL recommends."""
@@ -48,25 +50,44 @@ def fit_preferences(
     partial: Path,
     progress: Progress,
     notice: Notice,
+    validation: Validation | None = None,
     listen: Listen | None = None,
 ) -> tuple[Ledger, dict[str, Any]]:
-    """Run a training of pairs to its end and leave the adapter in `partial/trained`; what it counted, and what really ran."""
+    """Run a training of pairs to its end and leave what it made in `partial/trained`; what it counted, and what really ran.
+
+    With `validation` its checkpoints are evaluated, and the best is left where the recipe selects.
+    """
     environment = {"device": device_of_machine(), "compute_dtype": resolve_compute_dtype(spec.compute_dtype)}
     resume = newest_checkpoint(partial / "checkpoints", environment=environment, notice=notice)
     ledger = Ledger.load(resume) if resume else Ledger()
     options = shared_arguments(spec, seed=seed, output=partial / "checkpoints", **environment)
     with quiet():
         if spec.objective == "dpo":
-            model, _ = load_base(folder, quantization=quantization_of(spec, base), batching="padded", **environment)
-            trainer = _dpo(spec, model, tokenizer, rows, ledger=ledger, seed=seed, options=options)
+            own: dict[str, Any] = {"quantization": quantization_of(spec, base), "batching": "padded", **environment}
+            model, _ = load_base(folder, **own)
+            reference = None  # the adapter switched off is
+            if spec.method != "lora":
+                choose_weights(model, spec)
+                reference, _ = load_base(folder, **own)
+            trainer = _dpo(spec, model, reference, tokenizer, rows, ledger=ledger, seed=seed, options=options)
         else:
             model = _load_scorer(folder, seed=options["seed"], compute_dtype=environment["compute_dtype"])
             trainer = _reward(spec, model, tokenizer, rows, ledger=ledger, options=options)
+    validator = None
+    if validation is not None:
+        validator = watch(
+            trainer, spec, validation, trained_rows=len(rows), tokenizer=tokenizer, folder=folder, base_name=base.path,
+            partial=partial, resume=resume, notice=notice,
+        )  # fmt: skip
     run_trainer(
         trainer, spec, resume=resume, environment=environment, progress=progress, notice=notice, listen=listen
     )  # fmt: skip
+    evaluated = validator.record(int(ledger.log[-1]["step"])) if validator is not None else {}
     with quiet():
-        save_trained(trainer.model, partial, spec, base_name=base.path, base_folder=folder)
+        if validator is not None:
+            validator.leave(partial / "trained")
+        else:
+            save_trained(trainer.model, partial, spec, base_name=base.path, base_folder=folder)
     ran = {
         **environment,
         "trainer": type(trainer).__bases__[-1].__name__,
@@ -80,7 +101,7 @@ def fit_preferences(
     }
     del model
     free(trainer)
-    return ledger, {"ran": ran}
+    return ledger, {"ran": ran, **evaluated}
 
 
 class Paired(Watched):
@@ -128,7 +149,15 @@ class ScoringTrainer(Paired, RewardTrainer):  # type: ignore[misc]  # trl is not
 
 
 def _dpo(
-    spec: TrainSpec, model: Any, tokenizer: Any, rows: Sequence[TokenPair], *, ledger: Ledger, seed: int, options: Any
+    spec: TrainSpec,
+    model: Any,
+    reference: Any,
+    tokenizer: Any,
+    rows: Sequence[TokenPair],
+    *,
+    ledger: Ledger,
+    seed: int,
+    options: Any,
 ) -> PreferenceTrainer:
     recipe = recipe_of(spec, seed)
     arguments = DPOConfig(**options, beta=recipe["beta"], loss_type=[recipe["loss_type"]], max_length=None)
@@ -136,12 +165,13 @@ def _dpo(
     return PreferenceTrainer(
         ledger=ledger,
         model=model,
+        ref_model=reference,
         args=arguments,
         train_dataset=Dataset.from_dict(
             {name: [getattr(row, name) for row in rows] for name in ("prompt_ids", "chosen_ids", "rejected_ids")}
         ),
         processing_class=tokenizer,
-        peft_config=lora_config(spec, model),
+        peft_config=lora_config(spec, model) if spec.method == "lora" else None,
     )
 
 
@@ -163,7 +193,7 @@ def _reward(
             }
         ),
         processing_class=tokenizer,
-        peft_config=lora_config(spec, model),
+        peft_config=lora_config(spec, model) if spec.method == "lora" else None,
     )
 
 

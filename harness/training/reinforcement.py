@@ -33,7 +33,9 @@ from harness.training.checkpoints import newest_checkpoint
 from harness.training.loop import Ledger, Listen, Notice, Watched, free, quiet, run_trainer, shared_arguments
 from harness.training.planning import device_of_machine, quantization_of, resolve_compute_dtype
 from harness.training.recipe import PromptRow, Reward, recipe_of
+from harness.training.selection import Validation
 from harness.training.sft import load_base
+from harness.training.validating import watch
 
 
 def fit_policy(
@@ -49,9 +51,13 @@ def fit_policy(
     partial: Path,
     progress: Progress,
     notice: Notice,
+    validation: Validation | None = None,
     listen: Listen | None = None,
 ) -> tuple[Ledger, dict[str, Any]]:
-    """Run the training to its end and leave the adapter in `partial/trained`; what it counted, and what really ran."""
+    """Run the training to its end and leave the adapter in `partial/trained`; what it counted, and what really ran.
+
+    With `validation` its checkpoints are evaluated, and the best is left where the recipe selects.
+    """
     environment = {"device": device_of_machine(), "compute_dtype": resolve_compute_dtype(spec.compute_dtype)}
     resume = newest_checkpoint(partial / "checkpoints", environment=environment, notice=notice)
     ledger = Ledger.load(resume) if resume else Ledger()
@@ -85,11 +91,21 @@ def fit_policy(
             processing_class=tokenizer,
             peft_config=lora_config(spec, model),
         )
+    validator = None
+    if validation is not None:
+        validator = watch(
+            trainer, spec, validation, trained_rows=len(rows), tokenizer=tokenizer, folder=folder, base_name=base.path,
+            partial=partial, resume=resume, notice=notice,
+        )  # fmt: skip
     run_trainer(
         trainer, spec, resume=resume, environment=environment, progress=progress, notice=notice, listen=listen
     )  # fmt: skip
+    evaluated = validator.record(int(ledger.log[-1]["step"])) if validator is not None else {}
     with quiet():
-        save_trained(trainer.model, partial, spec, base_name=base.path, base_folder=folder)
+        if validator is not None:
+            validator.leave(partial / "trained")
+        else:
+            save_trained(trainer.model, partial, spec, base_name=base.path, base_folder=folder)
     ran = {
         **environment,
         "trainer": trainer_class.__bases__[-1].__name__,
@@ -105,7 +121,7 @@ def fit_policy(
     }
     del model
     free(trainer)
-    return ledger, {"ran": ran}
+    return ledger, {"ran": ran, **evaluated}
 
 
 class Rewarded(Watched):

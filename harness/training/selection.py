@@ -27,7 +27,7 @@ class Validation:
     """What the checkpoints of a training are evaluated with."""
 
     rows: tuple[TrainingRow, ...]
-    """Of the validation split, for the loss."""
+    """Of the validation split, for the loss; none where the objective has no loss on them."""
     questions: str
     """Hash of what is asked and how, and of what judges may look at: prompts, decoding, inputs, references, contexts."""
     samples: int

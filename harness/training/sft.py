@@ -29,7 +29,7 @@ from harness.training.loop import Ledger, Listen, Notice, Watched, free, quiet, 
 from harness.training.planning import DTYPES, auto_class, device_of_machine, quantization_of, resolve_compute_dtype
 from harness.training.selection import Validation
 from harness.training.seq2seq import PairCollator, PairTrainer
-from harness.training.validating import Validator, in_training
+from harness.training.validating import watch
 
 LOGITS_LIMIT = 2**28
 """Most logits held at once on the CPU (1 GiB in float32); above it TRL's chunked head takes over."""
@@ -73,14 +73,10 @@ def fit_supervised(
     save_initial(trainer.model, partial, spec)
     validator = None
     if validation is not None:
-        live = trainer.model.get_base_model() if spec.method == "lora" else trainer.model
-        validator = Validator(
-            trainer, spec, validation, rows=validation_rows, trained_rows=len(rows), partial=partial, notice=notice,
-            local=in_training(folder, live, tokenizer, name=base.path),
-            save=lambda: save_trained(trainer.model, partial, spec, base_name=base.path, base_folder=folder),
+        validator = watch(
+            trainer, spec, validation, rows=validation_rows, trained_rows=len(rows), tokenizer=tokenizer, folder=folder,
+            base_name=base.path, partial=partial, resume=resume, notice=notice,
         )  # fmt: skip
-        validator.take_best(resume)
-        trainer.evaluates = validator
     run_trainer(
         trainer, spec, resume=resume, environment=environment, progress=progress, notice=notice, listen=listen
     )  # fmt: skip
@@ -97,8 +93,8 @@ def fit_supervised(
         "processes": processes.world(),
     }
     evaluated = validator.record(int(ledger.log[-1]["step"])) if validator is not None else {}
-    if validator is not None and "selection" in evaluated:
-        validator.leave_best(partial / "trained")
+    if validator is not None:
+        validator.leave(partial / "trained")
     else:
         divided = spec.launcher is not None and spec.launcher.strategy != "ddp"
         state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if divided else None

@@ -121,7 +121,8 @@ def train(
         fit = _fit(spec, token_rows, bare, prompts=audit.rows, reward=reward, generation=draws, batching=batching)
         plan = plan_training(spec, folder=folder, rows=audit.rows, tokens=audit.tokens)
         refuse_hopeless(spec, base=base, folder=folder)
-        given: dict[str, Any] = {"validation": validation, "validation_rows": checked} if validation is not None else {}
+        given: dict[str, Any] = {"validation": validation} if validation is not None else {}
+        given |= {"validation_rows": checked} if checked else {}
         if spec.launcher is None:
             listen = partial_of(EventLog, events) if events is not None else None
             given |= {"tokenizer": bare.tokenizer, "listen": listen}

@@ -24,13 +24,54 @@ import torch
 from harness.errors import TrainingError
 from harness.models.local import LocalGenerator, LocalModel
 from harness.suite.grammar import LOSS, TrainSpec
+from harness.training.adaptation import save_trained
 from harness.training.audit import IGNORED, TokenRow
-from harness.training.recipe import training_steps
+from harness.training.recipe import steps_of
 from harness.training.selection import Best, Validation, mean
 
 SELECTED = Path("selected", "model")
 """Where a checkpoint keeps what was best when it was made: two deep, for PEFT takes a folder of an adapter beside its own
 for one to load."""
+
+
+def watch(
+    trainer: Any,
+    spec: TrainSpec,
+    validation: Validation,
+    *,
+    rows: Sequence[TokenRow] = (),
+    trained_rows: int,
+    tokenizer: Any,
+    folder: Path,
+    base_name: str,
+    partial: Path,
+    resume: Path | None,
+    notice: Callable[[str], None],
+) -> Validator:
+    """A validator in its place: it evaluates what `trainer` trains, and goes on from the checkpoint `resume`.
+
+    Args:
+        trainer: a `Watched` trainer; with `token_loss` where there are `rows`.
+        spec: the recipe, with `evaluate_every`.
+        validation: what is asked, and who judges.
+        rows: its rows as tokens.
+        trained_rows: rows of an epoch.
+        tokenizer: the base's.
+        folder: the base's.
+        base_name: what the suite calls it.
+        partial: the training's own folder.
+        resume: see above; None where it begins.
+        notice: told each evaluation in a line.
+    """
+    live = trainer.model.get_base_model() if spec.method == "lora" else trainer.model
+    validator = Validator(
+        trainer, spec, validation, rows=rows, trained_rows=trained_rows, partial=partial, notice=notice,
+        local=in_training(folder, live, tokenizer, name=base_name),
+        save=lambda: save_trained(trainer.model, partial, spec, base_name=base_name, base_folder=folder),
+    )  # fmt: skip
+    validator.take_best(resume)
+    trainer.evaluates = validator
+    return validator
 
 
 def in_training(folder: Path, model: Any, tokenizer: Any, *, name: str) -> LocalModel:
@@ -104,15 +145,22 @@ class Validator:
         if step % self._every and step != last:
             return {}
         with undisturbed(self._trainer.model):
-            loss = validation_loss(self._trainer, self._rows, batch_size=self._spec.batch_size)
+            losses = self._losses(step, last)
             generator = LocalGenerator(key="", model=self._local)
             with ordinary_attention(self._local.model), self._trainer.compute_loss_context_manager():
                 judged = self._validation.examine(generator)
-            if not math.isfinite(loss):
-                raise TrainingError(f"the validation loss must be finite (got {loss} at step {step} of {last}).")
-            scores = {LOSS: {LOSS: loss}, **judged}
+            scores = {**losses, **judged}
             self._decide(step, scores)
         return self._told(step, scores)
+
+    def _losses(self, step: int, last: int) -> dict[str, Mapping[str, float]]:
+        """The validation loss; nothing for an objective that has none there."""
+        if not self._rows:
+            return {}
+        loss = validation_loss(self._trainer, self._rows, batch_size=self._spec.batch_size)
+        if not math.isfinite(loss):
+            raise TrainingError(f"the validation loss must be finite (got {loss} at step {step} of {last}).")
+        return {LOSS: {LOSS: loss}}
 
     def _decide(self, step: int, scores: Mapping[str, Mapping[str, float]]) -> None:
         ledger = self._trainer.ledger
@@ -155,8 +203,11 @@ class Validator:
         if checkpoint is not None and (checkpoint / SELECTED).is_dir():
             shutil.copytree(checkpoint / SELECTED, self.best_folder, copy_function=os.link)
 
-    def leave_best(self, folder: Path) -> None:
-        """Move what is best to where a finished training is looked for."""
+    def leave(self, folder: Path) -> None:
+        """Put what this training made to where it is looked for: what was best where it selects, else what it came to."""
+        if self._select is None:
+            self._save()
+            return
         shutil.rmtree(folder, ignore_errors=True)
         self.best_folder.rename(folder)
 
@@ -200,7 +251,7 @@ class Validator:
 
 
 def _steps_of_epoch(spec: TrainSpec, rows: int) -> int:
-    return training_steps(rows, batch_size=spec.batch_size, gradient_accumulation=spec.gradient_accumulation)
+    return max(steps_of(spec.model_copy(update={"epochs": 1.0, "max_steps": None}), rows), 1)
 
 
 def validation_loss(trainer: Any, rows: Sequence[TokenRow], *, batch_size: int) -> float:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from harness.errors import ModelError, UserError
 from harness.models import rendering
@@ -102,6 +104,27 @@ def test_the_first_dpo_step_is_the_closed_form(run, preference_recipe):
     assert sigmoid.log[0]["margin"] == pytest.approx(0, abs=1e-6)
 
 
+def test_every_weight_can_learn_to_prefer(run, preference_recipe, adapted, base_folder, tokenizer, ask):
+    """Method full: the reference is a frozen copy, so that the first loss is ln 2 and the logged margin the policy's own,
+    measured from the base; the folder is a whole model that has moved."""
+    spec = TrainSpec(
+        base="base", objective="dpo", method="full", preferences="p", learning_rate=3e-3, max_steps=6, batch_size=4,
+        logging_steps=1,
+    )  # fmt: skip
+    learnt = pairs(4, seed=1)
+    training = run(spec, preferences=learnt)
+    assert training.log[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    five = run(spec.model_copy(update={"max_steps": 5}), preferences=learnt)
+    before = log_likelihoods(adapted(None), tokenizer, ask, learnt)
+    after = log_likelihoods(AutoModelForCausalLM.from_pretrained(five.path).eval(), tokenizer, ask, learnt)
+    moved = after - before
+    assert training.log[5]["margin"] == pytest.approx(0.1 * float((moved[:, 0] - moved[:, 1]).mean()), rel=1e-3)
+    assert training.trainable_parameters == training.total_parameters
+    ended, began = (load_file(Path(folder) / "model.safetensors") for folder in (training.path, base_folder))
+    assert ended.keys() == began.keys()
+    assert not any(torch.equal(ended[name], began[name]) for name in began)
+
+
 def test_pairs_are_tokenised_as_inference_would(tokenizer, ask):
     """Prompt ids are inference's, both answers end with EOS alone, and the counts are those of the rows kept."""
     rows = preference_rows(pairs(6, seed=3), ask)
@@ -123,9 +146,14 @@ def test_pairs_are_tokenised_as_inference_would(tokenizer, ask):
         audit_pairs(tokenizer, [replace(rows[0], rejected="a</s>b")], max_length=256)
 
 
-def test_a_reward_model_orders_pairs_it_has_not_seen(run, preference_recipe, base_folder):
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_reward_model_orders_pairs_it_has_not_seen(run, preference_recipe, base_folder, method):
     """Of 60 held-out pairs at least 50 are ordered rightly (chance: 30, P < 1e-7), read through the judge's own model."""
-    training = run(preference_recipe("reward", dropout=0.1), preferences=pairs(60, seed=1))
+    spec = preference_recipe("reward", dropout=0.1)
+    if method == "full":
+        own = {"learning_rate": 3e-3, "max_steps": 25, "logging_steps": 5, "save_steps": 10}
+        spec = TrainSpec(base="base", objective="reward", method="full", preferences="p.jsonl", **own)
+    training = run(spec, preferences=pairs(60, seed=1))
     assert training.log[0]["accuracy"] < training.log[-1]["accuracy"]
     assert training.record["ran"]["trainer"] == "RewardTrainer"
     room = ModelRoom(base_folder.parent)

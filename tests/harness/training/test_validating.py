@@ -1,7 +1,9 @@
 """Evaluations on the way: right figures, no trace in the tensors, and the best checkpoint whatever happens."""
 
+import dataclasses
 import hashlib
 import random
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -12,12 +14,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.errors import TrainingError
 from harness.models.local import LocalModel
-from harness.records import GenerationSettings, Metric
+from harness.records import GenerationSettings, Judgement, Metric, Preference
 from harness.suite.grammar import EarlyStopping, TrainSpec
 from harness.training import training_rows
 from harness.training.audit import IGNORED, audit_rows
 from harness.training.checkpoints import read_manifest
+from harness.training.recipe import Reward
 from harness.training.selection import Validation
+from tests.harness.training.ending import die, fork, status_of
 
 SETTINGS = GenerationSettings(max_new_tokens=8)
 
@@ -226,3 +230,51 @@ def test_event_files_hold_one_rising_series_after_a_resume(run, recipe, validati
         series = {event.step: event.value for event in read.Scalars(tag)}
         assert series == pytest.approx({e["step"]: e[name] for e in training.log if name in e}, rel=1e-6)
         assert len(read.Scalars(tag)) == len(series)
+
+
+@pytest.fixture
+def objectives(recipe, samples):
+    """By objective, a recipe of six steps that selects, and what a training by it is given."""
+
+    def likes_letters(samples, answers):
+        scores = [sum(letter.isalpha() for letter in answer) / (len(answer) + 1) for answer in answers]
+        return {"letters": [Judgement(id="", metric="letters", score=score) for score in scores]}
+
+    own = {"max_steps": 6, "evaluate_every": 2, "select": "good", "learning_rate": 0.05, "target_modules": "all-linear"}
+    pairs = [Preference(sample=s, chosen=s.references[0], rejected="no no") for s in samples]
+    judges = Reward(fingerprints={"letters": "print"}, judge=likes_letters)
+    return {
+        "supervised": (recipe(**own), {}),
+        "dpo": (recipe(**own, dropout=0.0, objective="dpo", preferences="p"), {"preferences": pairs}),
+        "grpo": (
+            recipe(**own, dropout=0.0, objective="grpo", reward="letters", batch_size=8),
+            {"reward": judges, "generation": SETTINGS},
+        ),
+    }
+
+
+@pytest.mark.parametrize("objective", ["supervised", "dpo", "grpo"])
+def test_killed_while_it_is_judged_it_selects_the_same(run, objectives, validation, tmp_path, objective):
+    """`kill -9` amid the second evaluation, answers given and not judged, and run again from the checkpoint before it: log,
+    choice and tensors are the uninterrupted run's, and those of a training of as many steps that nobody looks at."""
+
+    def fatal(call, text):
+        return by_text(call, text) if call < 2 else die()
+
+    def judged(score):
+        judge = validation(score)
+        return judge if objective == "supervised" else dataclasses.replace(judge, rows=())
+
+    spec, given = objectives[objective]
+    whole = run(spec, validation=judged(by_text), adapters=tmp_path / "whole", **given)
+    child = fork(lambda: run(spec, validation=judged(fatal), adapters=tmp_path / "broken", **given))
+    assert status_of(child) == -signal.SIGKILL
+    again = run(spec, validation=judged(by_text), adapters=tmp_path / "broken", **given)
+    assert again.record["resumed_at_steps"] == [3]
+    assert tensors(again) == tensors(whole)
+    assert again.log == whole.log
+    assert again.record["selection"] == whole.record["selection"]
+    assert ("validation_loss" in whole.log[-1]) == (objective == "supervised")
+    chosen = whole.record["selection"]["step"]
+    unseen = spec.model_copy(update={"max_steps": chosen, "evaluate_every": None, "select": None})
+    assert tensors(run(unseen, adapters=tmp_path / "unseen", **given)) == tensors(whole)
