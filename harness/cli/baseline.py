@@ -65,7 +65,7 @@ def bless(
             store, found, chosen, name=name, by=by or somebody(), why=" ".join(why.split()), force=force, before=before
         )
     blessed.write_baseline(path, made)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     for line in described(made, made.blessing):
         console.print(line, markup=False)
     for line in changed_since(made.blessing, before.blessing if before is not None else None):
@@ -81,7 +81,7 @@ def show(
     """Show baselines: what is blessed, by whom and why."""
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     for number, (path, found) in enumerate(wanted(name, suite)):
         if number:
             console.print()
@@ -101,7 +101,7 @@ def log(
     """Show every blessing of a baseline, the newest first, and what changed from one to the next."""
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     for _, found in wanted(name, suite):
         for one, previous in zip(found.blessings, [*found.blessings[1:], None], strict=True):
             for line in described(found, one):
@@ -122,7 +122,7 @@ def verify(
     """
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     wrong = False
     for path in wanted_files(name, suite):
         verdict, lines = examined(path, home)

@@ -56,7 +56,10 @@ def calibrate(
     from harness.store.calibrations import write_calibration, write_cards
     from judges import calibration
 
-    console, errors = Console(highlight=False), Console(stderr=True)
+    console, errors = (
+        Console(highlight=False, markup=False, emoji=False),
+        Console(stderr=True, markup=False, emoji=False),
+    )
     built, models = build_judge(judge, suite, set or [], trust_code=trust_code, home=home)
     rows = read_rows(labels)
     said, clusters = read_labels(rows)

@@ -38,7 +38,7 @@ def check(
     from rich.console import Console
 
     from harness.cli.gate import show_blessed
-    from harness.cli.session import announce, read_plan
+    from harness.cli.session import announce, elsewhere, read_plan
     from harness.cli.teaching import remembered, rewarded
     from harness.cli.trainings import show_outlooks
     from harness.cli.usage import show_expected
@@ -46,7 +46,7 @@ def check(
     from harness.running.expected import expected_requests
     from harness.running.outlook import look_ahead
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     plan = read_plan(suite, data=data, limit=limit, candidates=candidate or [], splits=split or [], home=home)
     announce(plan, console)
     require_models(plan)
@@ -63,7 +63,7 @@ def check(
     show_overlaps(plan, overlaps, console)
     show_blessed(refuse_drift(plan.loaded, plan.membership, None), console)
     enough = show_power(plan, home, console)
-    console.print(f"\n  no mistakes. next: muster run {suite}", highlight=False)
+    console.print(f"\n  no mistakes. next: muster run {suite}{elsewhere(home, data)}", highlight=False, soft_wrap=True)
     if not enough and inconclusive == Inconclusive.block:
         raise typer.Exit(3)
 

@@ -118,6 +118,8 @@ def show_reasons(answers: Sequence[Answer], judgements: Sequence[Judgement], con
     """For an incomplete run: what is missing, where, how often, and why. Prints nothing for a complete one."""
     from collections import Counter
 
+    from rich.text import Text
+
     found = [(a.candidate, "answers", a.completion.error) for a in answers]
     found += [
         (j.candidate, f"{j.metric} scores", j.error) for j in judgements if j.error and j.error.kind != "no_answer"
@@ -125,13 +127,19 @@ def show_reasons(answers: Sequence[Answer], judgements: Sequence[Judgement], con
     reasons = Counter((who, what, error.kind, error.message) for who, what, error in found if error is not None)
     if not reasons:
         return
-    console.print("\n[bold]incomplete[/bold]: what was finished is kept; the same command tries the rest again")
+    console.print(
+        Text.assemble(
+            "\n", ("incomplete", "bold"), ": what was finished is kept; the same command tries the rest again"
+        )
+    )
     for (who, what, kind, message), count in reasons.most_common(8):
         console.print(f"  {who}: {count} {what} missing, {kind}: {message}", markup=False, highlight=False)
 
 
 def show_places(evaluation: Evaluation, home: Home, report: Path | None, console: Console) -> None:
     """Where everything lies, and what to type next."""
+    from harness.cli.session import elsewhere
+
     run = evaluation.run
     state = "up to date: nothing has changed since" if evaluation.cached else f"took {run.seconds:.0f} s"
     console.print(f"\n  run      {run.id} ({state})", highlight=False, markup=False)
@@ -139,6 +147,7 @@ def show_places(evaluation: Evaluation, home: Home, report: Path | None, console
     console.print(f"  bundle   {home.run_dir(run.id)}", highlight=False, markup=False)
     if report is not None:
         console.print(f"  report   {report}", highlight=False, markup=False)
-        console.print(f"\n  next: open {report}, or: muster show {run.id}", highlight=False, markup=False)
+        line = f"\n  next: open {report}, or: muster show {run.id}{elsewhere(home.path)}"
     else:
-        console.print(f"\n  next: muster report --run {run.id} --out report.html", highlight=False, markup=False)
+        line = f"\n  next: muster report --run {run.id} --out report.html{elsewhere(home.path)}"
+    console.print(line, highlight=False, soft_wrap=True)

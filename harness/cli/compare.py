@@ -41,7 +41,7 @@ def compare(
         raise UserError(f"'--confidence' must be between 0.5 and 1 (got {confidence}). Use 0.95.")
     if html is not None and confidence != PAGE_CONFIDENCE:
         raise UserError(f"'--confidence' must be {PAGE_CONFIDENCE} beside '--html' (got {confidence}). Leave one out.")
-    console = Console()
+    console = Console(markup=False, emoji=False)
     with Store.open(Home(home), read_only=True) as store:
         found = pairs(store, a, b, store.run(run))
         if html is not None and len(found) > 1:
@@ -62,18 +62,20 @@ def pairs(store: Store, a: str, b: str, run: Run) -> list[tuple[Side, Side]]:
     """What to compare: two candidates, or every candidate that two runs share.
 
     Raises:
-        UserError: If a name stands for nothing, or two runs share no candidate.
+        UserError: If a name stands for nothing, both for the same, or two runs share no candidate.
     """
-    from harness.deciding.sides import Side, find_side
+    from harness.deciding.sides import Side, find_run, find_side
     from harness.errors import UserError
 
-    if is_candidate(a, run):
-        first = find_side(store, a, run)
-        return [(first, find_side(store, b, run, like=first.candidate))]
-    if is_candidate(b, run):
-        second = find_side(store, b, run)
-        return [(find_side(store, a, run, like=second.candidate), second)]
-    ours, theirs = store.run(a), store.run(b)
+    if is_candidate(a, run) or is_candidate(b, run):
+        known = find_side(store, a if is_candidate(a, run) else b, run)
+        first, second = (find_side(store, name, run, like=known.candidate) for name in (a, b))
+        if first == second:
+            raise UserError(f"'A' and 'B' must be two candidates (got {first.label} twice). Name another.")
+        return [(first, second)]
+    ours, theirs = find_run(store, a, run), find_run(store, b, run)
+    if ours.id == theirs.id:
+        raise UserError(f"'A' and 'B' must be two runs (got {ours.id} twice). Name two, or two candidates of it.")
     shared = [name for name in ours.candidates if name in theirs.candidates]
     if not shared:
         raise UserError(f"runs {ours.id} and {theirs.id} must share a candidate (got none). Name RUN:CANDIDATE twice.")

@@ -13,4 +13,4 @@ def env() -> None:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, value in describe_environment().items():
         table.add_row(name, str(value))
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)

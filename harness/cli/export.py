@@ -23,6 +23,6 @@ def export(
         found = store.run(run)
         tables = store.tables(found.id)
     files = export_tables(to, tables)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     for name, path in files.items():
         console.print(f"{tables[name].num_rows:>9,} {name:<11} {path}", markup=False, soft_wrap=True)

@@ -68,7 +68,7 @@ def export_model(
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(f"'--to' must be a new or empty folder (got {to}).")
     target = Target.of(push, public=public) if push is not None else None
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     name, root = suite_of(suite)
     place = Home(home)
     with Store.open(place, read_only=True) as store:

@@ -86,7 +86,7 @@ def gate(
     from harness.deciding.lock import write_lock
     from harness.deciding.surfaces import correction_table, leaderboard_tables, to_terminal, trust_note
 
-    console = Console(stderr=to_stdout(json, junit, summary))
+    console = Console(stderr=to_stdout(json, junit, summary), markup=False, emoji=False)
     if lock:
         path = write_lock(*gated_suite(suite, data))
         console.print(f"{path}: the rules as they are now; put it into git", markup=False, highlight=False)
@@ -294,7 +294,7 @@ def aa(
         default_split=loaded.suite.default_split(),
     )  # fmt: skip
     write_certificate(Home(home), certificate)
-    console = Console()
+    console = Console(markup=False, emoji=False)
     style = "bold green" if certificate.holds else "bold red"
     console.print(certificate_sentence(certificate), style=style, markup=False, highlight=False)
     raise typer.Exit(0 if certificate.holds else 1)
@@ -313,7 +313,7 @@ def selftest(
     from harness.deciding.selftest import DISCORDANCE, MARGIN, selftest
     from harness.deciding.surfaces import selftest_table
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     found = selftest(sims, seed)
     console.print(
         f"no_worse_by {MARGIN:g} at one-sided 0.95, 0/1 scores that differ on {DISCORDANCE:.0%} of the samples; {sims:,} "

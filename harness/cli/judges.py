@@ -41,7 +41,7 @@ def judges(
     from harness.suite.installed import installed_kinds, package_of
     from reports.queries import DEFINITIONS
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     cards = known_calibrations(Home(home))
     added = {name: f"added by {package_of(offer)}: {offer.value}" for name, offer in installed_kinds().items()}
     if kind is not None:

@@ -68,7 +68,7 @@ class ProgressStages:
         from rich.progress import Progress as Bars
 
         columns = (
-            TextColumn("  {task.description:<28}"), BarColumn(bar_width=28), MofNCompleteColumn(),
+            TextColumn("  {task.description:<28}", markup=False), BarColumn(bar_width=28), MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"), TimeRemainingColumn(compact=True),
         )  # fmt: skip
         start = time.monotonic()

@@ -132,7 +132,7 @@ def agreement(
     from harness.store import Home, Store
     from harness.store.reviews import rated_texts
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     with Store.open(Home(home), read_only=True) as store:
         found = store.run(run)
         samples, answers, judgements = store.samples(found.id), store.answers(found.id), store.judgements(found.id)

@@ -56,7 +56,7 @@ def run(
     from harness.deciding.baseline import refuse_drift
     from harness.store import Home
 
-    console = Console(stderr=to_stdout(json, junit, summary))
+    console = Console(stderr=to_stdout(json, junit, summary), markup=False, emoji=False)
     plan = read_plan(suite, data=data, limit=limit, candidates=candidate or [], splits=split or [], baseline=baseline)
     keep_inputs([plan.loaded.file, plan.loaded.data_path], json, junit, summary)
     if no_gate or plan.loaded.suite.gate is None:

@@ -20,13 +20,13 @@ def runs(
     from harness.cli.show import printable
     from harness.store import Home, Store
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     with Store.open(Home(home), read_only=True) as store:
         found = [run for run in store.runs() if suite is None or run.suite == suite]
         verdicts = {run.id: store.verdicts(run.id) for run in found}
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name in ("run", "suite", "started (UTC)", "status"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name == "run")  # an id in two pieces cannot be copied
     table.add_column("seconds", justify="right")
     for name in ("candidates", "verdicts"):
         table.add_column(name, overflow="fold")

@@ -49,7 +49,7 @@ def score(
     from harness.data.sources import read_rows
     from harness.errors import ModelError
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     refuse_output(output, input)
     rows = read_rows(input)
     ids, cases = read_cases(rows)

@@ -94,13 +94,27 @@ def with_means(plan: Plan, home: Path, *, trust_code: bool) -> tuple[Plan, Model
 
 def announce(plan: Plan, console: Console) -> None:
     """One line on the suite, one on the splits."""
+    from rich.text import Text
+
     suite = plan.loaded.suite
     counts = ", ".join(f"{name} {_size(samples)}" for name, samples in plan.dataset.splits.items())
-    console.print(f"[bold]{suite.suite}[/bold] version {suite.version}: {len(plan.candidates)} candidates, "
-                  f"{len(suite.judges)} judges", highlight=False)  # fmt: skip
+    sizes = f"{_counted(len(plan.candidates), 'candidate')}, {_counted(len(suite.judges), 'judge')}"
+    console.print(Text.assemble((suite.suite, "bold"), f" version {suite.version}: {sizes}"))
     console.print(f"  splits: {counts}", highlight=False)
     for line in plan.dataset.notices:
         console.print(f"  {line}", highlight=False, markup=False)
+
+
+def elsewhere(home: Path, data: Path | None = None) -> str:
+    """What a printed command needs beside its verb, where data or state do not lie where they do by default."""
+    import shlex
+
+    said = "" if data is None else f" --data {shlex.quote(str(data))}"
+    return said if home == Path(".muster") else f"{said} --home {shlex.quote(str(home))}"
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def _size(samples: Sequence[Sample]) -> str:

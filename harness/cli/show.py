@@ -36,11 +36,11 @@ def show(
 
     from harness.store import Home, Store
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     with Store.open(Home(home), read_only=True) as store:
         found = store.run(run)
         if sample is None:
-            show_run(store, found, console)
+            show_run(store, found, console, home)
         else:
             show_sample(store, found, sample, console)
 
@@ -57,8 +57,12 @@ def _is_command(char: str) -> bool:
 # ----------------------------------------------------------------------------------------------------------------- run
 
 
-def show_run(store: Store, run: Run, console: Console) -> None:
+def show_run(store: Store, run: Run, console: Console, home: Path) -> None:
     """Prints what a run is, its leaderboard, trainings and verdicts, and the first samples."""
+    import shlex
+
+    from harness.cli.session import elsewhere
+
     console.print(_facts(run))
     console.print(_board(store.leaderboard(run.id)))
     trainings, verdicts, samples = store.trainings(run.id), store.verdicts(run.id), store.samples(run.id)
@@ -68,7 +72,8 @@ def show_run(store: Store, run: Run, console: Console) -> None:
         console.print(_verdict(verdict))
     console.print(_samples(samples[:SHOWN_SAMPLES], len(samples)))
     if samples:
-        console.print(f"next: muster show {printable(run.id)} {printable(samples[0].id)}", markup=False)
+        command = f"muster show {printable(run.id)} {shlex.quote(printable(samples[0].id))}{elsewhere(home)}"
+        console.print(f"next: {command}", soft_wrap=True)
 
 
 def _facts(run: Run) -> Table:

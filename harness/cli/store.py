@@ -23,7 +23,7 @@ def doctor(
     from harness.store import Home, drop_log
     from harness.store import doctor as examine
 
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     if drop_wal:
         backup = drop_log(Home(home))
         if backup is None:
@@ -52,7 +52,7 @@ def rebuild(
     from harness.store import Home
     from harness.store import rebuild as make_anew
 
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     made = make_anew(Home(home))
     word = "bundle" if len(made.runs) == 1 else "bundles"
     console.print(f"{Home(home).store}: made anew from {len(made.runs)} run {word}")

@@ -149,7 +149,7 @@ def _silent(plan: Plan, home: Path) -> Classroom:
 
     models = ModelRoom(plan.loaded.root)
     builder = JudgeBuilder(models, steps=home / "geval_steps")
-    silent = ProgressStages(Console(), quiet=True)
+    silent = ProgressStages(Console(markup=False, emoji=False), quiet=True)
     return Classroom(plan, home=Home(home), models=models, builder=builder, stages=silent)
 
 

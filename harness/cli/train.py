@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -30,7 +30,7 @@ def train(
 
     from harness.cli.check import show_overlaps
     from harness.cli.progress import ProgressStages
-    from harness.cli.session import announce, confirm_requests, read_plan, train_missing, with_means
+    from harness.cli.session import announce, confirm_requests, elsewhere, read_plan, train_missing, with_means
     from harness.cli.teaching import Classroom, remembered, rewarded
     from harness.cli.trainings import show_outlooks, show_rows
     from harness.cli.usage import show_usage
@@ -38,7 +38,7 @@ def train(
     from harness.running.outlook import look_ahead
     from harness.store import Home
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     plan = read_plan(
         suite, data=data, limit=None, candidates=candidate or [], splits=[], home=home, trust_code=trust_code
     )  # fmt: skip
@@ -62,7 +62,8 @@ def train(
     )
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("candidate", "rows", "steps", "tokens", "trainable", "loss", "seconds", "adapter"):
-        table.add_column(column, justify="left" if column in ("candidate", "adapter") else "right")
+        justify: Literal["left", "right"] = "left" if column in ("candidate", "adapter") else "right"
+        table.add_column(column, justify=justify, overflow="fold")  # a path cut short cannot be copied
     for name, training in trainings.items():
         what = next((what for what in ("reward", "margin", "loss") if any(what in entry for entry in training.log)), "")
         values = [entry[what] for entry in training.log if what in entry]
@@ -76,4 +77,4 @@ def train(
     show_usage(models.usage(), console)
     if failures:
         raise typer.Exit(4)
-    console.print(f"\n  next: muster run {suite}", highlight=False)
+    console.print(f"\n  next: muster run {suite}{elsewhere(home, data)}", highlight=False, soft_wrap=True)

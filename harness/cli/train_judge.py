@@ -55,7 +55,7 @@ def train_judge(
     from harness.models.embedded import resolve
     from harness.training.judge_adapters import train_judge_adapter
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     require_own_folder(out)
     rows = read_judge_rows(data, kind)
     if heldout is not None:

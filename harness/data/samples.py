@@ -152,7 +152,8 @@ def _text(row: Row, column: str) -> str:
     value = row.values.get(column)
     if not isinstance(value, str) or not value.strip():
         got = describe(value) if column in row.values else "no such column in this row"
-        raise _Bad(f"column '{column}' must be text (got {got}).")
+        blank = isinstance(value, str)
+        raise _Bad(f"column '{column}' must {'hold more than white space' if blank else 'be text'} (got {got}).")
     return value
 
 

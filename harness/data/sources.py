@@ -175,6 +175,12 @@ def _read_text(path: Path, name: str) -> str:
 
 def _jsonl_values(text: str, name: str, mistakes: Mistakes) -> Iterator[tuple[int, int, Any]]:
     """(row number, line, value) of each line that holds JSON; blank lines count, but hold no row."""
+    start = _skip_space(text, 0)
+    first, top = text[start : start + 80].partition("\n")[0].strip(), text.count("\n", 0, start) + 1
+    if first.startswith("["):
+        mistakes.stop(f"{name}:{top}: must be one object a line (got a list). Name the file .json if it is one list.")
+    if first == "{":
+        mistakes.stop(f"{name}:{top}: must be one object a line (got one over several lines). Write it on one line.")
     # Not splitlines(): U+2028 and its like are allowed inside a JSON string.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():

@@ -73,7 +73,7 @@ def decide_all(
         inconclusive: Whether an inconclusive verdict blocks (exit status 3) or warns (0).
 
     Raises:
-        NothingEvaluatedError: If no candidate is left, or none of them has a single score.
+        NothingEvaluatedError: If no candidate is left, or none of them has a single score though the run is complete.
         UserError: If a rule, a candidate or the baseline does not fit the run.
     """
     against = baseline or gate.baseline
@@ -89,7 +89,8 @@ def decide_all(
         )
     if not gated:
         raise NothingEvaluatedError(f"no candidate to decide about: the run holds only the baseline {against!r}.")
-    if not any(here.column(c, m).scored.any() for here in scores.splits.values() for c in gated for m in here.metrics):
+    scored = any(here.column(c, m).scored.any() for here in scores.splits.values() for c in gated for m in here.metrics)
+    if not scored and run.status == "complete":  # of an unfinished run, another try may bring scores: each rule says so
         raise NothingEvaluatedError(f"nothing to decide on: no answer of {', '.join(gated)} has a score.")
     parts = split_up(gate, scores, default_split)
     return [

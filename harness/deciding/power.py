@@ -6,6 +6,7 @@ otherwise an assumption (`ASSUMED_SPREAD`; for 0/1 metrics, `ASSUMED_DISCORDANCE
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,9 +33,13 @@ class Spread:
     """Standard deviations of one sample of an earlier run: of scores, and of differences from the baseline."""
 
     score: float
-    difference: float
+    difference: float | None
+    """None where no candidate's scores differ from the baseline's, or there is none to compare."""
     discordance: float | None = None
     """Of 0/1 scores: the largest share of samples on which a candidate and the baseline differ."""
+    trial: float | None = None
+    """Samples that count as one (those of a cluster, or 1) where a candidate's scores were 0/1, or nearly all equal to the
+    baseline's: exact bounds decide there, and they ask for enough samples even of an equal candidate. None elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +130,7 @@ def spreads_of(
     here = scores.splits[split]
     found = {}
     for metric in metrics:
-        alone, apart, differing = [], [], []
+        alone, apart, differing, trials = [], [], [], []
         base = None if baseline is None else checked_column(here, metric, baseline)
         for candidate in candidates:
             column = checked_column(here, metric, candidate)
@@ -134,14 +139,19 @@ def spreads_of(
                 continue
             alone.append(interval_of(metric, column, None, shared, 0.9, clusters=here.clusters).spread)
             if base is not None and candidate != baseline:
-                apart.append(interval_of(metric, column, base, shared, 0.9, clusters=here.clusters).spread)
-                if stats.is_binary(column.values[shared]) and stats.is_binary(base.values[shared]):
+                paired = interval_of(metric, column, base, shared, 0.9, clusters=here.clusters)
+                apart.append(paired.spread)
+                binary = stats.is_binary(column.values[shared]) and stats.is_binary(base.values[shared])
+                if binary:
                     differing.append(float(np.mean(column.values[shared] != base.values[shared])))
+                if (metric.low, metric.high) == (0, 1) and (binary or paired.method.endswith("exact bounds")):
+                    trials.append(paired.n / (paired.clusters or paired.n))
         if alone:
             found[metric.name] = Spread(
                 score=max(alone),
-                difference=max(apart, default=0.0) or ASSUMED_SPREAD,
+                difference=max(apart, default=0.0) or None,
                 discordance=max(differing, default=None),
+                trial=max(trials, default=None),
             )
     return found
 
@@ -157,12 +167,11 @@ def _line(
 ) -> PowerLine:
     spread, basis = _spread(rule.is_paired, is_binary, known)
     detectable = stats.detectable_effect(n, spread, confidence) if n else None
-    needed, claim = _needed(rule, spread, confidence)
-    enough = (
-        needed is not None
-        and n >= max(needed, stats.MIN_ITEMS)
-        and (clusters is None or clusters >= stats.MIN_CLUSTERS)
-    )
+    trial = known.trial if known is not None and rule.no_worse_by is not None else None
+    if detectable is not None and trial is not None:
+        detectable = max(detectable, stats.zero_event_bound(max(1, int(n / trial)), confidence))
+    needed, claim = _needed(rule, spread, confidence, trial)
+    enough = needed is not None and n >= needed and (clusters is None or clusters >= stats.MIN_CLUSTERS)
     message = f"{rule_text(rule)} on {place}: {n:,} samples "
     if not enough:
         message = f"TOO FEW SAMPLES for {rule_text(rule)} on {place}: {n:,} "
@@ -234,20 +243,28 @@ def _unknown(rule: Rule, split: str, n: int) -> PowerLine:
 
 
 def _spread(is_paired: bool, is_binary: bool, known: Spread | None) -> tuple[float, str]:
-    if known is not None and is_paired and known.discordance:
-        return known.difference, f"{100 * known.discordance:.1f} % of the samples differ in an earlier run"
-    if known is not None:
-        spread = known.difference if is_paired else known.score
+    if known is not None and (spread := known.difference if is_paired else known.score) is not None:
+        if is_paired and known.discordance:
+            return spread, f"{100 * known.discordance:.1f} % of the samples differ in an earlier run"
         return spread, f"spread {number(spread)} in an earlier run"
     if is_binary and is_paired:
         return stats.binary_spread(ASSUMED_DISCORDANCE), f"assuming that {ASSUMED_DISCORDANCE:g} of the samples differ"
     return ASSUMED_SPREAD, f"assuming a spread of {ASSUMED_SPREAD:g}"
 
 
-def _needed(rule: Rule, spread: float, confidence: float) -> tuple[int | None, str]:
-    """Samples needed, and by what."""
+def _needed(rule: Rule, spread: float, confidence: float, trial: float | None) -> tuple[int | None, str]:
+    """Samples needed, never fewer than carry an interval, and by what."""
+    needed, claim = _asked(rule, spread, confidence, trial)
+    return (None if needed is None else max(needed, stats.MIN_ITEMS)), claim
+
+
+def _asked(rule: Rule, spread: float, confidence: float, trial: float | None) -> tuple[int | None, str]:
     if rule.no_worse_by is not None:
-        return stats.samples_needed(rule.no_worse_by, spread, confidence), "an equal candidate"
+        needed = stats.samples_needed(rule.no_worse_by, spread, confidence)
+        trials = stats.samples_without_events(rule.no_worse_by, confidence) if trial is not None else None
+        if needed is not None and trials is not None and trial is not None:
+            needed = max(needed, math.ceil(trials * trial))
+        return needed, "an equal candidate"
     if rule.better_by is not None:
         needed = stats.samples_needed(rule.better_by, spread, confidence)
         twice = f"one better by {2 * rule.better_by:g}" if rule.better_by else "one better by nothing"

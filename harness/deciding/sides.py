@@ -6,6 +6,7 @@ judges is named, and left out.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -60,16 +61,34 @@ def find_side(store: Store, name: str, run: Run, like: str | None = None) -> Sid
         return Side(run=run, candidate=name)
     run_name, colon, candidate = name.partition(":")
     if not colon and like is None:
-        known = ", ".join(run.candidates)
-        raise UserError(
-            f"'candidate' must be one of run {run.id}'s ({known}) or RUN:CANDIDATE (got {name!r}). See 'muster runs'."
-        )
-    other = store.run(run_name)
+        raise _unknown(name, run)
+    other = store.run(run_name) if colon else find_run(store, name, run)
     wanted = candidate if colon else like or ""
     if wanted not in other.candidates:
         known = ", ".join(other.candidates)
         raise UserError(f"'candidate' must be one of run {other.id}'s ({known}) (got {wanted!r}). See 'muster runs'.")
     return Side(run=other, candidate=wanted)
+
+
+def find_run(store: Store, name: str, run: Run) -> Run:
+    """The run of an id, or of a beginning that only one has.
+
+    Raises:
+        UserError: If there is none; then the candidates of `run` are named, which the user may have meant.
+    """
+    if name != "latest" and not any(known.id.startswith(name) for known in store.runs()):
+        raise _unknown(name, run)
+    return store.run(name)
+
+
+def _unknown(name: str, run: Run) -> UserError:
+    close = difflib.get_close_matches(name, run.candidates, 1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    known = ", ".join(run.candidates)
+    return UserError(
+        f"'candidate' must be one of run {run.id}'s ({known}), RUN:CANDIDATE or a run (got {name!r}){hint}. "
+        "See 'muster runs'."
+    )
 
 
 def score_rows(store: Store, side: Side, name: str) -> list[ScoreRow]:

@@ -66,7 +66,10 @@ def open_store(home: Home, *, read_only: bool, wait: float) -> duckdb.DuckDBPyCo
     """
     if not home.store.exists():
         if read_only:
-            raise StoreError(f"{home.store}: there is no store yet. It is made by 'muster run SUITE'.", fault="missing")
+            made = "there is no store yet. It is made by 'muster run SUITE'"
+            if any((home.path / "runs").glob("*/manifest.json")):
+                made = "there is no store, but bundles of runs are there. Type: muster store rebuild"
+            raise StoreError(f"{home.store}: {made}.", fault="missing")
         home.make()
         make_store(home.store)
     connection = connect(home.store, read_only=read_only, wait=wait)

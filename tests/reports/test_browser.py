@@ -453,6 +453,15 @@ def test_no_width_scrolls_sideways(open_page, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_ends_where_its_last_line_does(open_page, width):
+    """Nothing below the footer, also with a hundred rows in the list: what is hidden from the eye takes no room."""
+    page = open_page(width=width)
+    end = "document.querySelector('footer').getBoundingClientRect().bottom + scrollY"
+    page.wait_for("document.querySelectorAll('#list li').length === 100")
+    assert page.evaluate(f"document.documentElement.scrollHeight - ({end})") <= 1
+
+
 def test_print_shows_samples_and_hides_controls(open_page):
     """On paper there is no navigation and no browser, but verdicts, leaderboard and the first samples, in dark ink."""
     page = open_page(media="print", dark=True)

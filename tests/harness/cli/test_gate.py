@@ -166,6 +166,25 @@ def test_compare_names_what_it_does_not_know(home, arguments):
     assert isinstance(typed(compare, *arguments, "--home", home / "home").exception, UserError)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["good", "good"], r"must be two candidates \(got r2:good twice\)"),
+        (["r1", "r1"], r"must be two runs \(got r1 twice\)"),
+        (
+            ["god", "base"],
+            r"one of run r2's \(base, good, bad\), RUN:CANDIDATE or a run \(got 'god'\) \(did you mean 'good'\?\)",
+        ),
+        (["base", "r9"], r"one of run r2's .*\(got 'r9'\)"),
+        (["r9", "r8"], r"one of run r2's .*\(got 'r9'\)"),
+    ],
+)
+def test_compare_needs_two_things_that_it_knows(home, arguments, message):
+    """A side with itself is refused as that, and a misspelt candidate is not taken for a run."""
+    with pytest.raises(UserError, match=message):
+        raise typed(compare, *arguments, "--home", home / "home").exception
+
+
 def test_gating_loads_no_model_stack(home):
     """No torch, transformers, peft, trl, datasets or openai in a whole `muster gate`."""
     code = f"""

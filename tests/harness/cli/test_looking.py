@@ -32,14 +32,17 @@ def place(tmp_path, monkeypatch):
     return path
 
 
-def test_runs_lists_runs_with_their_verdicts(place, capsys):
-    """A row a run: id, suite, time, status, candidates and verdicts."""
+def test_runs_lists_runs_with_their_verdicts(place, capsys, monkeypatch):
+    """A row a run: id (in one piece, however narrow the terminal), suite, time, status, candidates and verdicts."""
     runs(home=place)
     out = capsys.readouterr().out
     assert all(
         word in out
         for word in ("clinic-1a2b", "clinic v1", "2026-03-14 09:15:00", "complete", "base, lora", "lora pass")
     )
+    monkeypatch.setenv("COLUMNS", "60")
+    runs(home=place)
+    assert any(line.startswith("clinic-1a2b ") for line in capsys.readouterr().out.splitlines())
     runs(suite="other", home=place)
     assert capsys.readouterr().out == "no runs of other\n"
 
@@ -53,7 +56,7 @@ def test_show_tells_everything_about_a_run(place, capsys):
         for word in ("clinic version 1", "correctness better_by 0.05", "adapters/t", "100 of 10,000", "question 2")
     )
     assert any(line.split() == ["test", "toxicity", "lora", "0.1667", "2", "1"] for line in out.splitlines())
-    assert "next: muster show clinic-1a2b s0" in out
+    assert f"next: muster show clinic-1a2b s0 --home {place}" in out
 
 
 def test_show_tells_everything_about_a_sample(place, capsys):
@@ -112,3 +115,6 @@ def test_doctor_and_rebuild_speak_plainly(place, capsys):
     doctor(home=place)
     with pytest.raises(StoreError, match="there is no store yet"):
         runs(home=place / "nowhere")
+    (place / "store.duckdb").unlink()
+    with pytest.raises(StoreError, match=r"bundles of runs are there\. Type: muster store rebuild"):
+        runs(home=place)

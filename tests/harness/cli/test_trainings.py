@@ -14,6 +14,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from harness.cli.check import check
+from harness.cli.progress import ProgressStages
 from harness.cli.session import read_plan
 from harness.cli.train import train
 from harness.cli.trainings import show_rows
@@ -89,6 +90,47 @@ def table_row(text, name, column):
         number for number, line in enumerate(lines) if re.search(rf"\b{column}\b", line) and "training " in line
     )
     return next(line.split() for line in lines[head:] if line.split()[:1] == [name])
+
+
+def test_names_with_brackets_are_no_markup(folder):
+    """Every candidate of a sweep is told apart in each table: `[rank=2]` is part of its name."""
+    (folder / "suite.yaml").write_text(
+        SUITE.replace("small: {train: {base: base, rank: 2,", "small: {train: {base: base, rank: [2, 4],")
+    )
+    out, error = typed(check, "suite.yaml", "--data", "rows.jsonl")
+    assert error is None
+    for name in ("small[rank=2]", "small[rank=4]"):
+        assert sum(line.split()[:1] == [name] for line in out.splitlines()) == 3
+    assert "next: muster run suite.yaml --data rows.jsonl" in out
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_stages_are_called_what_they_are(terminal, monkeypatch):
+    """Lines and bars alike show a name with brackets whole."""
+    for name in ("CI", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    out = io.StringIO()
+    console = Console(file=out, markup=False, emoji=False, force_terminal=terminal, width=100, color_system=None)
+    stages = ProgressStages(console)
+    with stages.stage("lora[rank=2] :boom: answers", 3) as advance:
+        advance(3)
+    with stages.stage("lora[rank=4] answers", 3, done=3):
+        pass
+    lines = out.getvalue().splitlines()
+    assert any("lora[rank=2] :boom: answers" in line and ("3/3" in line or not terminal) for line in lines)
+    assert any("lora[rank=2] :boom: answers" in line and " in " in line for line in lines)
+    assert any("lora[rank=4] answers" in line and "cached" in line for line in lines)
+
+
+def test_no_verb_prints_markup():
+    """Names, answers and messages may hold brackets and colons, so no console of the command line interprets them."""
+    made = [
+        (path.name, call)
+        for path in (REPOSITORY / "harness" / "cli").glob("*.py")
+        for call in re.findall(r"\bConsole\((?:[^()]|\([^()]*\))*\)", path.read_text())
+    ]
+    assert len(made) > 10
+    assert [one for one in made if not one[1].endswith("markup=False, emoji=False)")] == []
 
 
 def test_check_prints_plan_and_audit(folder):

@@ -84,7 +84,7 @@ def test_groups_are_cluster_then_id_then_content():
     ("values", "columns", "expected"),
     [
         ([{"q": "a"}, {"q": 42}], {}, "a.jsonl:2: column 'q' must be text (got the number 42)."),
-        ([{"q": "a"}, {"q": " "}], {}, "a.jsonl:2: column 'q' must be text (got text ' ')."),
+        ([{"q": "a"}, {"q": " "}], {}, "a.jsonl:2: column 'q' must hold more than white space (got text ' ')."),
         ([{"q": "a"}, {"x": 1}], {}, "a.jsonl:2: column 'q' must be text (got no such column in this row)."),
         ([{"q": "a", "r": ""}], {"reference": ["r"]}, "a.jsonl:1: column 'r' must hold a reference (got text '')."),
         ([{"q": "a", "r": []}], {"reference": ["r"]}, "a.jsonl:1: column 'r' must hold a reference (got a list)."),

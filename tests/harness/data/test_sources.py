@@ -34,6 +34,21 @@ def write(folder, name, content):
     return path
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('[\n {"q": "a"},\n {"q": "b"}\n]\n', "a.jsonl:1: must be one object a line (got a list). Name the file .json"),
+        ('\n [{"q": "a"}, {"q": "b"}]', "a.jsonl:2: must be one object a line (got a list). Name the file .json"),
+        ('{\n "q": "a"\n}\n{\n "q": "b"\n}\n', "a.jsonl:1: must be one object a line (got one over several lines)"),
+    ],
+)
+def test_json_that_is_not_by_lines_is_one_mistake(tmp_path, content, said):
+    """A list, or objects set out over several lines, under the name .jsonl: one line, not one for each line of the file."""
+    text = mistake(write(tmp_path, "a.jsonl", content))
+    assert said in text
+    assert len(text.splitlines()) == 1
+
+
 def mistake(path, **options):
     """The text of the DataError that reading raises."""
     with pytest.raises(DataError) as raised:

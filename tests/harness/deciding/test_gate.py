@@ -308,6 +308,16 @@ def test_nothing_evaluated_is_an_error_of_its_own(make_run, make_scores):
             gate.decide_all(declared, run=run, scores=make_scores(values))
 
 
+def test_an_unfinished_run_without_a_score_is_incomplete(make_run, make_scores):
+    """Where every request failed there is a verdict all the same, for every surface: 4, since another try may score."""
+    rules = [{"metric": "correctness", "no_worse_by": 0.1}, {"coverage": 0.9}]
+    declared = Gate.model_validate({"baseline": "base", "rules": rules})
+    scores = make_scores({"base": [1] * 20, "lora": [None] * 20})
+    [verdict] = gate.decide_all(declared, run=make_run(status="incomplete"), scores=scores)
+    assert (verdict.outcome, verdict.exit_status) == ("incomplete", 4)
+    assert [finding.outcome for finding in verdict.findings] == ["incomplete", "incomplete"]
+
+
 @pytest.mark.parametrize(
     ("rule", "changes", "message"),
     [

@@ -95,3 +95,33 @@ def test_latency_and_lists_say_what_they_allow():
     assert ends[0] <= 0.05 < ends[1]
     assert cost.detectable == pytest.approx(2.4865 * 0.02 / np.sqrt(500), rel=1e-3)
     assert "each of 2 samples decides by itself" in str(listed)
+
+
+def test_no_number_is_called_enough_that_the_gate_calls_too_few(make_scores, metric):
+    """Of a run whose scores hardly differ: an identical candidate passes 0.1 from the 29 samples of 1 - 0.05^(1/n) < 0.1 on."""
+    declared = Gate.model_validate({"baseline": "base", "rules": [{"metric": "correctness", "no_worse_by": 0.1}]})
+    for n, enough in ((16, False), (28, False), (29, True)):
+        scores = make_scores({"base": [0.2] * n, "lora": [0.2] * (n - 1) + [0.3]})
+        spreads = power.spreads_of(scores, [metric("correctness")], "test", "base", ["lora"])
+        [line] = power.power_plan(declared, {"test": n}, spreads=spreads)
+        same = make_scores({"base": [0.2] * n, "lora": [0.2] * n})
+        bound = stats.paired_difference(
+            *(same.splits["test"].column(name, "correctness").values for name in ("lora", "base")), 0.9, low=0, high=1
+        ).low
+        assert (line.needed, line.enough, bound > -0.1) == (29, enough, enough)
+        assert (line.detectable < 0.1) == enough
+
+
+def test_fewer_samples_than_carry_an_interval_are_never_enough(make_scores, metric):
+    """A faultless candidate needs 10 samples even for a limit that five without a fault would clear."""
+    declared = Gate.model_validate({"rules": [{"metric": "correctness", "at_least": 0.5}]})
+    assert power.power_plan(declared, {"test": 60})[0].needed == stats.MIN_ITEMS
+
+
+def test_what_no_run_has_told_is_called_an_assumption(make_scores, metric):
+    """A run of the baseline alone, or of one equal to it, has no spread of differences to tell."""
+    scores = make_scores({"base": [0.2, 0.8] * 20, "lora": [0.2, 0.8] * 20})
+    for candidates in (["base"], ["base", "lora"]):
+        spreads = power.spreads_of(scores, [metric("correctness")], "test", "base", candidates)
+        line = power.power_plan(GATE, {"test": 500}, spreads=spreads)[1]
+        assert "(assuming a spread of 0.3)" in str(line)
