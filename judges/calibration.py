@@ -160,11 +160,19 @@ def calibrate(
         seed: Of folds and resamples.
         selected: Whether the cases were chosen by their scores, as flips are: then the card corrects no mean.
     """
-    scored = [i for i, judgement in enumerate(judgements) if judgement.score is not None]
+    groups = clusters if clusters is not None else [str(i) for i in range(len(judgements))]
+    scored = sorted(  # by content: folds and resamples must not depend on the order of rows
+        (i for i, judgement in enumerate(judgements) if judgement.score is not None),
+        key=lambda i: (
+            "" if clusters is None else clusters[i], cases[i].sha, repr(truth.values[i]), judgements[i].score,
+            judgements[i].label or "",
+        ),
+    )  # fmt: skip
     if not scored:
         raise UserError(f"{labels}: none of {len(judgements):,} cases has a score, so there is nothing to compare")
-    groups = clusters if clusters is not None else [str(i) for i in range(len(judgements))]
-    _, codes = np.unique([groups[i] for i in scored], return_inverse=True)
+    codes = np.arange(len(scored))
+    if clusters is not None:
+        _, codes = np.unique([clusters[i] for i in scored], return_inverse=True)
     kept = [judgements[i] for i in scored]
     values = [truth.values[i] for i in scored]
     positive = None if truth.positive is None else np.array([truth.positive[i] for i in scored], dtype=bool)

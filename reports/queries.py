@@ -431,6 +431,7 @@ def _drivers(scores: Scores, worse: Sequence[WorseSlice], baseline: str | None) 
                 one.difference.comparison.split,
                 CONFIDENCE,
             ),
+            minus="−",
         )
         for one in worse
         if baseline is not None and one.difference.drives

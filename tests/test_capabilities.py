@@ -130,4 +130,5 @@ def test_the_files_say_the_same(place):
     gaps = json.loads((place.root / "gaps.json").read_text())
     assert gaps["outcome"] == "incomplete"
     assert gaps["findings"][0]["n_unscored"] == 8
+    assert json.loads((place.root / "slices.lock.json").read_text())["gate"]
     assert (place.root / "junit.xml").read_text().count("<failure") >= 2

@@ -41,7 +41,7 @@ def check(
     from harness.cli.session import announce, elsewhere, read_plan
     from harness.cli.teaching import remembered, rewarded
     from harness.cli.trainings import show_outlooks
-    from harness.cli.usage import show_expected
+    from harness.cli.usage import show_expected, show_unset
     from harness.deciding.baseline import refuse_drift
     from harness.running.expected import expected_requests
     from harness.running.outlook import look_ahead
@@ -56,7 +56,9 @@ def check(
         with console.status("reading the rows of trainings …"):
             outlooks = look_ahead(plan, home=home, remembered=remembered(plan, home), rewarded=rewarded(plan, home))
     show_candidates(plan, outlooks, console)
-    show_expected(expected_requests(plan), console)
+    expected = expected_requests(plan)
+    show_expected(expected, console)
+    show_unset(expected, console)
     if outlooks:
         show_outlooks(plan, outlooks, console)
         console.print()

@@ -27,6 +27,21 @@ def show_expected(expected: Sequence[Expected], console: Console) -> None:
         console.print(f"  together: up to {requests:,} requests, {_cost(total)}", highlight=False, markup=False)
 
 
+def show_unset(expected: Sequence[Expected], console: Console) -> None:
+    """A warning for each environment variable that is not set and without which `run` refuses an endpoint."""
+    from harness.models.endpoint.model import unset_variables
+
+    users: dict[str, list[str]] = {}
+    for entry in expected:
+        for name in unset_variables(entry.model.base_url, entry.model.api_key):
+            users.setdefault(name, []).append(entry.user)
+    for name, wanting in users.items():
+        console.print(
+            f"  NOT SET: {name}, which {', '.join(wanting)} cannot do without: 'muster run' will refuse. export {name}=… first",
+            highlight=False, markup=False, style="bold yellow",
+        )  # fmt: skip
+
+
 def show_usage(entries: Sequence[Mapping[str, Any]], console: Console) -> None:
     """A line for each candidate and judge behind an endpoint: requests, tokens, cost, latency."""
     for entry in entries:

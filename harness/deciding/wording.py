@@ -232,12 +232,16 @@ def slice_name(one: SliceDifference) -> str:
     return f"{one.column}: {'(all other samples)' if one.value is None else one.value or '(empty)'}"
 
 
-def driver_sentence(one: SliceDifference, whole: Comparison) -> str:
-    """What a slice that drives a difference does to it."""
-    between = "" if one.low is None or one.high is None else f" ({signed(one.low)} to {signed(one.high)})"
+def driver_sentence(one: SliceDifference, whole: Comparison, *, minus: str = "-") -> str:
+    """What a slice that drives a difference does to it, with this minus sign."""
+
+    def show(value: float) -> str:
+        return signed(value).replace("-", minus)
+
+    between = "" if one.low is None or one.high is None else f" ({show(one.low)} to {show(one.high)})"
     return (
         f"{slice_name(one)} drives {whole.metric} of {whole.candidate}: {100 * one.share:.3g} % of the samples make "
-        f"{signed(one.contribution or 0.0)}{between} of the whole difference of {signed(whole.difference or 0.0)}"
+        f"{show(one.contribution or 0.0)}{between} of the whole difference of {show(whole.difference or 0.0)}"
     )
 
 

@@ -37,6 +37,7 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     "SELECT 3",  # no table: the view training_log
     "SELECT 4",  # no table: the view findings, a quicker leaderboard
+    "SELECT 5",  # no table: the leaderboard averages no scores of several modes
 )
 """SQL that brings schema version 1 to 2, then 2 to 3, and so on; schema.sql is always the newest. The views come after."""
 FIRST_WAIT, LONGEST_WAIT = 0.05, 0.5

@@ -93,7 +93,7 @@ _FIELDS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
     "answers": {
         **{f: attrgetter(f"completion.{f}") for f in
            ("text", "finish_reason", "prompt_tokens", "completion_tokens", "seconds")},
-"error_kind": lambda answer: _ERROR["error_kind"](answer.completion),
+        "error_kind": lambda answer: _ERROR["error_kind"](answer.completion),
         "error_message": lambda answer: _ERROR["error_message"](answer.completion),
         "prompt": lambda answer: _plain_messages(answer.prompt),
     },

@@ -3,12 +3,22 @@
 -- Every run's figures. Unscored judgements are counted beside the mean, never in it. `mean` is the mean of the scores (summed so
 -- that the order of rows does not show), but for metrics that are no means: perplexity weighs by tokens; macro-F1 is the mean over
 -- labels of the share of a label's mentions (as target or as prediction) that belong to right answers, which is its F1. Evidence,
--- most of what a store holds, is read for these alone.
+-- most of what a store holds, is read for these alone, and for judges that score in several modes (by the run's record): scores of
+-- different modes are different measures and have no mean; `modes` says which there are.
 CREATE OR REPLACE VIEW leaderboard AS
 WITH no_means AS (
     SELECT run_id, m ->> 'name' AS metric, m ->> 'aggregate' AS aggregate
     FROM (SELECT run_id, unnest(from_json(metrics, '["json"]')) AS m FROM runs)
     WHERE (m ->> 'aggregate') <> 'mean'
+),
+looked_into AS (
+    FROM no_means
+    UNION ALL
+    SELECT run_id, metric, 'modes'
+    FROM (
+        SELECT run_id, unnest(json_keys(record, '$.judges')) AS metric, unnest(record -> '$.judges.*') AS judge FROM runs
+    )
+    WHERE (judge ->> 'kind') IN ('geval', 'pairwise')
 ),
 counted AS (
     SELECT j.run_id AS run, j.candidate, s.split, j.metric,
@@ -19,7 +29,7 @@ counted AS (
 judged AS (
     SELECT j.run_id AS run, j.candidate, s.split, j.metric, w.aggregate, j.evidence
     FROM judgements j
-    JOIN no_means w ON w.run_id = j.run_id AND w.metric = j.metric
+    JOIN looked_into w ON w.run_id = j.run_id AND w.metric = j.metric
     JOIN samples s ON s.run_id = j.run_id AND s.sample_id = j.sample_id
     WHERE j.score IS NOT NULL
 ),
@@ -32,6 +42,10 @@ labels AS (
     SELECT run, candidate, split, metric, label, avg(CAST(is_right AS INTEGER)) AS f1
     FROM mentions WHERE label IS NOT NULL GROUP BY ALL
 ),
+modes AS (
+    SELECT run, candidate, split, metric, list(DISTINCT evidence ->> 'mode') AS modes
+    FROM judged WHERE aggregate = 'modes' AND (evidence ->> 'mode') IS NOT NULL GROUP BY ALL
+),
 figures AS (
     SELECT run, candidate, split, metric, avg(f1) AS figure FROM labels GROUP BY ALL
     UNION ALL
@@ -40,11 +54,13 @@ figures AS (
     FROM judged WHERE aggregate = 'perplexity' GROUP BY ALL
 )
 SELECT c.run, c.candidate, c.split, c.metric, c.n, c.unscored,
-       CASE WHEN w.metric IS NULL THEN c.mean ELSE f.figure END AS mean
+       CASE WHEN len(o.modes) > 1 THEN NULL WHEN w.metric IS NULL THEN c.mean ELSE f.figure END AS mean,
+       list_sort(o.modes) AS modes
 FROM counted c
 JOIN runs r ON r.run_id = c.run
 LEFT JOIN no_means w ON w.run_id = c.run AND w.metric = c.metric
 LEFT JOIN figures f ON f.run = c.run AND f.candidate = c.candidate AND f.split = c.split AND f.metric = c.metric
+LEFT JOIN modes o ON o.run = c.run AND o.candidate = c.candidate AND o.split = c.split AND o.metric = c.metric
 ORDER BY r.started DESC, c.run, c.split, c.metric, mean DESC NULLS LAST, c.candidate;
 
 -- What is known of each candidate's answer to each sample: the judgement of the suite's newest run that has one.

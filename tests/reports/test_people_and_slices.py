@@ -50,6 +50,9 @@ def test_the_driver_is_named_before_the_table_of_slices(report):
     )  # fmt: skip
     page = render(report)
     assert report.drivers[0].startswith("condition: migraine drives relevancy of few_shot: ")
+    figures = report.drivers[0].removeprefix("condition: migraine drives relevancy of few_shot: ")
+    assert "-" not in figures
+    assert figures.count("−") >= 3  # the loss, its lower end and the whole
     assert page.index(report.drivers[0]) < page.index('<table class="worse">')
     assert report.slice_comparisons in page
     assert "false discovery rate of 5 % among them all (Benjamini-Hochberg)" in page

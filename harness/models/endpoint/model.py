@@ -74,7 +74,7 @@ class EndpointModel:
         """
         self.name = name
         url = _expand(base_url, environ) if base_url else OPENAI_URL
-        reference = api_key or (None if base_url else "env:OPENAI_API_KEY")
+        reference = _reference(base_url, api_key)
         secret = _variable(reference.removeprefix("env:"), "api_key", environ) if reference else None
         address = read_address(url)
         self._concurrency = concurrency
@@ -211,6 +211,17 @@ class EndpointModel:
 
     def _blotted(self, text: str) -> str:
         return self._sender.blotted(text, least=SHORTEST_SECRET)
+
+
+def unset_variables(base_url: str | None, api_key: str | None, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Names of the variables without which an endpoint model of this address and key is refused, each once."""
+    reference = _reference(base_url, api_key)
+    wanted = [*_VARIABLE.findall(base_url or ""), *([reference.removeprefix("env:")] if reference else [])]
+    return [name for name in dict.fromkeys(wanted) if not environ.get(name, "").strip()]
+
+
+def _reference(base_url: str | None, api_key: str | None) -> str | None:
+    return api_key or (None if base_url else "env:OPENAI_API_KEY")
 
 
 def _expand(text: str, environ: Mapping[str, str]) -> str:

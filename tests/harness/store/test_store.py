@@ -251,6 +251,32 @@ def test_the_views_count_unscored_beside_the_mean(home):
         assert sorted(latest) == [("new", "s0", 4), ("new", "s1", 4), ("new", "s2", 4), ("old", "s3", 4)]
 
 
+def test_the_leaderboard_averages_no_scores_of_several_modes(home):
+    """Two ways of grading are two measures: no mean, both named. One way is averaged as ever, as are other judges."""
+    parts = make_parts(4)
+    ways = {"base": ("topk", "sampled"), "lora": ("topk", "topk")}
+    parts["judgements"] = [
+        replace(j, evidence={"mode": ways[j.candidate][n // 2 % 2]}) for n, j in enumerate(parts["judgements"])
+    ]
+    judges = {"correctness": {"kind": "geval"}, "toxicity": {"kind": "toxicity"}, 'odd "name"': {"kind": "geval"}}
+    with Store.open(home) as store:
+        store.write_run(replace(make_run(), record={"judges": judges}), **parts)
+        found = {(metric, name): mean for _, metric, name, _, _, mean in store.leaderboard("r1")}
+    of = {(metric, name): [j.score for j in parts["judgements"]
+                           if (j.metric, j.candidate) == (metric, name) and j.score is not None]
+          for metric, name in found}  # fmt: skip
+    assert found.pop(("correctness", "base")) is None
+    del of["correctness", "base"]
+    assert found == pytest.approx({key: math.fsum(scores) / len(scores) for key, scores in of.items()})
+    with duckdb.connect(str(home.store), read_only=True) as connection:
+        told = dict(
+            connection.execute("SELECT candidate, modes FROM leaderboard WHERE metric = 'correctness'").fetchall()
+        )
+        assert told == {"base": ["sampled", "topk"], "lora": ["topk"]}
+        others = connection.execute("SELECT DISTINCT modes FROM leaderboard WHERE metric <> 'correctness'").fetchall()
+        assert others == [(None,)]
+
+
 def test_caches_hold_what_succeeded_and_nothing_else(home):
     """Failed answers and unscored judgements are tried again; an empty key is no key; unknown keys are left out."""
     parts = make_parts()

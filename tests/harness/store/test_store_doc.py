@@ -59,6 +59,7 @@ def test_the_leaderboard_is_one_word_away(people):
         3,
         0,
         pytest.approx(1 / 3),
+        None,
     )
     assert people.sql("from leaderboard").fetchall()[1] == (
         "r1",
