@@ -16,6 +16,7 @@ class Engine(StrEnum):
     """Where the work is done."""
 
     local = "local"
+    ray = "ray"
 
 
 def run(
@@ -36,7 +37,12 @@ def run(
     ] = None,
     inconclusive: WhenInconclusive = Inconclusive.block,
     annotations: Annotations = None,
-    engine: Annotated[Engine, typer.Option(help="Where the work is done.")] = Engine.local,
+    engine: Annotated[
+        Engine, typer.Option(help="Where candidates answer and judges judge: in this process, or in workers of Ray.")
+    ] = Engine.local,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Of Ray: how many. Default: one a GPU, else one a processor.")
+    ] = None,
     no_train: Annotated[bool, typer.Option("--no-train", help="Stop where a training is missing.")] = False,
     no_gate: Annotated[bool, typer.Option("--no-gate", help="Evaluate only; decide nothing.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train, answer and judge anew, whatever is stored.")] = False,
@@ -54,8 +60,14 @@ def run(
     from harness.cli.session import announce, confirm_requests, evaluate_plan, read_plan
     from harness.cli.workflow import in_workflow
     from harness.deciding.baseline import refuse_drift
+    from harness.errors import UserError
+    from harness.running.engine import require_ray
     from harness.store import Home
 
+    if engine == Engine.ray:
+        require_ray()
+    elif workers is not None:
+        raise UserError("--workers are those of --engine ray. Leave it out.")
     console = Console(stderr=to_stdout(json, junit, summary), markup=False, emoji=False)
     plan = read_plan(suite, data=data, limit=limit, candidates=candidate or [], splits=split or [], baseline=baseline)
     keep_inputs([plan.loaded.file, plan.loaded.data_path], json, junit, summary)
@@ -74,6 +86,8 @@ def run(
         fresh=fresh,
         no_train=no_train,
         trust_code=trust_code,
+        ray=engine == Engine.ray,
+        workers=workers,
         command=typed(
             suite, candidate=candidate or [], split=split or [], limit=limit, data=data, home=home,
             baseline=baseline, trust_code=trust_code,

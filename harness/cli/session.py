@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
     from harness.cli.progress import ProgressStages
     from harness.cli.teaching import Classroom
     from harness.models.load import ModelRoom
-    from harness.records import Failure, Judge, Sample, Training
-    from harness.running.evaluation import Evaluation, Keyed
+    from harness.records import Failure, Judge, Models, Sample, Training
+    from harness.running.engine import Engine, Keyed
+    from harness.running.evaluation import Evaluation
     from harness.running.plan import Plan
     from harness.store import Home
+    from harness.suite.grammar import AnyJudgeSpec, TransformersModel
     from judges import JudgeBuilder
+
+    Recipe = tuple[AnyJudgeSpec, tuple[TransformersModel, Path] | None]
 
 
 def read_plan(
@@ -151,8 +156,13 @@ def evaluate_plan(
     no_train: bool,
     command: str,
     trust_code: bool = False,
+    ray: bool = False,
+    workers: int | None = None,
 ) -> Evaluation:
-    """The whole street from training to the store. Raises ContaminationError before anything is spent."""
+    """The whole street from training to the store; with `ray`, its workers answer and judge.
+
+    Raises ContaminationError before anything is spent.
+    """
     from harness.cli.teaching import Classroom
     from harness.running.evaluation import evaluate
 
@@ -166,10 +176,50 @@ def evaluate_plan(
     candidates = build_candidates(plan, models, trainings, failures, console)
     judges = build_all_judges(plan, builder, models, trainings, failures, console)
     record = describe(plan, judges, contamination=len(overlaps), command=command)
-    return evaluate(
-        plan, candidates=candidates, judges=judges, trainings=trainings, home=home, stages=stages, record=record,
-        usage=models.usage, fresh=fresh,
+    with _engine(plan, judges, trainings, home, console, ray=ray, workers=workers) as engine:
+        return evaluate(
+            plan, candidates=candidates, judges=judges, trainings=trainings, home=home, stages=stages, record=record,
+            usage=models.usage, fresh=fresh, engine=engine,
+        )  # fmt: skip
+
+
+def _engine(
+    plan: Plan,
+    judges: Sequence[Judge],
+    trainings: Mapping[str, Training],
+    home: Home,
+    console: Console,
+    *,
+    ray: bool,
+    workers: int | None,
+) -> Engine:
+    """Where the run works. Judges that ask an endpoint, or are code of the suite's, are not for workers."""
+    from harness.running.engine import Local, Ray
+    from harness.running.unavailable import UnavailableJudge
+    from harness.suite.grammar import CustomSpec, OpenAIModel
+
+    if not ray:
+        return Local()
+    names = [judge.metric.name for judge in judges if not isinstance(judge, UnavailableJudge)]
+    specs = {name: plan.loaded.suite.judges[name] for name in names}
+    recipes = {
+        name: (spec, _trained(plan, name, trainings))
+        for name, spec in specs.items()
+        if not isinstance(spec, CustomSpec) and not isinstance(getattr(spec, "model", None), OpenAIModel)
+    }
+    return Ray(
+        plan.loaded.root, judges=recipes.keys(), workers=workers,
+        build=partial(judges_by_name, recipes=recipes, steps=home.path.resolve() / "geval_steps"),
+        tell=lambda line: console.print(f"  {line}", highlight=False, markup=False),
     )  # fmt: skip
+
+
+def judges_by_name(models: Models, *, recipes: Mapping[str, Recipe], steps: Path) -> Callable[[str], Judge]:
+    """What builds judges of their specs, and of what was trained, on a worker's models."""
+    from judges import JudgeBuilder
+
+    builder = JudgeBuilder(models, steps=steps)
+    return lambda name: builder.build(name, recipes[name][0], trained=recipes[name][1])
 
 
 def train_missing(
@@ -265,16 +315,24 @@ def build_judge(
     """One judge of the suite. Raises SuiteError at its line where its options are wrong, ModelError for its model, or where
     it is trained by the suite and its training stopped.
     """
-    from harness.errors import ModelError, SuiteError, UserError
+    from harness.errors import SuiteError, UserError
 
-    planned = next((one for one in plan.judge_trainings if one.candidate == name), None)
-    if planned is not None and name not in trainings:
-        raise ModelError(f"judge '{name}' is not trained: its training stopped.")
-    trained = (planned.base, Path(trainings[name].path)) if planned is not None else None
     try:
-        return builder.build(name, plan.loaded.suite.judges[name], trained=trained)
+        return builder.build(name, plan.loaded.suite.judges[name], trained=_trained(plan, name, trainings))
     except UserError as error:
         raise SuiteError([plan.loaded.problem(("judges", name), str(error))]) from None
+
+
+def _trained(plan: Plan, name: str, trainings: Mapping[str, Training]) -> tuple[TransformersModel, Path] | None:
+    """Of a judge that the suite trains, its base and where the adapter lies. Raises ModelError where its training stopped."""
+    from harness.errors import ModelError
+
+    planned = next((one for one in plan.judge_trainings if one.candidate == name), None)
+    if planned is None:
+        return None
+    if name not in trainings:
+        raise ModelError(f"judge '{name}' is not trained: its training stopped.")
+    return planned.base, Path(trainings[name].path).resolve()
 
 
 def build_all_judges(

@@ -112,7 +112,9 @@ class ModelRoom:
         match spec:
             case TransformersModel():
                 found = self._find(spec, adapter)
-                return _LazyGenerator(key=found.key, load=lambda: self._local(found).generator(found.adapter))
+                return LazyGenerator(
+                    key=found.key, spec=spec, adapter=adapter, load=lambda: self._local(found).generator(found.adapter)
+                )
             case OpenAIModel():
                 return self._endpoint(spec)
             case AnswersModel():
@@ -226,8 +228,13 @@ class _Found:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _LazyGenerator:
+class LazyGenerator:
+    """A model of this machine that is loaded when it is first asked, and what it is made from."""
+
     key: str
+    spec: TransformersModel
+    adapter: Path | None
+    """What a training made of the model, if it is asked for so."""
     load: Callable[[], LocalGenerator]
 
     def likelihoods(self, pairs: Sequence[tuple[Prompt, str]]) -> Iterator[list[tuple[int, Likelihood | Failure]]]:

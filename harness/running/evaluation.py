@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from harness.records import (
     Answer,
@@ -29,17 +29,11 @@ from harness.records import (
     fingerprint,
 )
 from harness.running import probing, repeating, runner
+from harness.running.engine import Engine, Keyed, Local
 from harness.running.neighbours import near_the_worst
 from harness.running.plan import Plan
 from harness.store import Home, Spool, Store, write_bundle
 from harness.store.reviews import keep_ratings
-
-
-class Keyed(runner.Answering, probing.Probed, Protocol):
-    """A candidate that the runner can ask, identified by content."""
-
-    @property
-    def key(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +57,9 @@ def evaluate(
     record: Mapping[str, Any],
     usage: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
     fresh: bool = False,
+    engine: Engine | None = None,
 ) -> Evaluation:
-    """Answers and judges whatever is missing of the plan and stores the run.
+    """Answers and judges whatever is missing of the plan, with `engine` or else in this process, and stores the run.
 
     `record` goes into `Run.record` as it is; what `usage` tells at the end is added to its `endpoints`, after what earlier
     tries of the same run used. `fresh` uses nothing that was stored or spooled.
@@ -77,8 +72,12 @@ def evaluate(
         return Evaluation(run=known, cached=True)
     spools = _Spools(home, run, fresh=fresh)
     began = time.monotonic()
+    engine = engine or Local()
+    candidates = [engine.answering(candidate) for candidate in candidates]
     answers = _answer_all(plan, candidates, home, spools, stages, fresh=fresh)
-    judgements, probes, repeats = _judge_all(plan, judges, candidates, answers, home, spools, stages, fresh=fresh)
+    judgements, probes, repeats = _judge_all(
+        plan, judges, candidates, answers, home, spools, stages, engine.judging, fresh=fresh
+    )
     used = tuple({"time": _now(), **entry} for entry in usage())
     finished = replace(
         run,
@@ -180,6 +179,7 @@ def _judge_all(
     home: Home,
     spools: _Spools,
     stages: runner.Stages,
+    judging: runner.Judging,
     *,
     fresh: bool,
 ) -> tuple[list[Judgement], list[Probe], list[Repeat]]:
@@ -212,6 +212,7 @@ def _judge_all(
             stages=stages,
             opponents=opponents,
             gathered=gathered,
+            judging=judging,
         )
         judgements += found
         spec = plan.loaded.suite.judges[judge.metric.name]
@@ -220,7 +221,7 @@ def _judge_all(
             repeats += repeating.repeat(
                 judge, runner.cases_of(judge, plan.samples, asked, rivals, gathered), found, times=spec.repeats,
                 limit=spec.repeat_cases, seed=plan.loaded.suite.seed, spool=spools.open("repeats", judge.fingerprint),
-                cached=cached_repeats, stages=stages,
+                cached=cached_repeats, stages=stages, judging=judging,
             )  # fmt: skip
         for got in gathered.values():
             if isinstance(got, probing.Gathered):

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.records import Case, Failure, Judge, Judgement, Repeat, fingerprint
-from harness.running.runner import CHUNK, chunks, judged
+from harness.running.runner import Judging, judge_here
 from harness.running.stages import Stages
 from harness.store import Spool
 
@@ -31,6 +31,7 @@ def repeat(
     spool: Spool,
     cached: CachedRepeats,
     stages: Stages,
+    judging: Judging = judge_here,
 ) -> list[Repeat]:
     """`times` further judgements of at most `limit` scored cases, drawn by hash, each content once.
 
@@ -44,6 +45,7 @@ def repeat(
         spool: Where finished calls go.
         cached: Repeats that an earlier run stored, by key.
         stages: Where progress is shown.
+        judging: Has the judge judge.
     """
     chosen = _chosen(cases, judgements, limit=limit, seed=seed)
     wanted = [
@@ -55,10 +57,11 @@ def repeat(
     missing = [row for row in wanted if row[0] not in known]
     with stages.stage(f"{judge.metric.name} repeats", len(wanted), done=len(wanted) - len(missing)) as advance:
         for number in range(1, times + 1):  # one call of the judge holds no case twice
-            for part in chunks([row for row in missing if row[1] == number], CHUNK):
+            part = [row for row in missing if row[1] == number]
+            for batch in judging(judge, [case for _, _, case, _ in part]):
                 found = [
                     Repeat(
-                        key=key,
+                        key=part[index][0],
                         candidate="",
                         sample_id="",
                         metric="",
@@ -66,7 +69,7 @@ def repeat(
                         score=again.score,
                         error=again.error,
                     )
-                    for (key, *_), again in zip(part, judged(judge, [case for _, _, case, _ in part]), strict=True)
+                    for index, again in batch
                 ]
                 spool.append([_row(one) for one in found])
                 known.update((one.key, one) for one in found)

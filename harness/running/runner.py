@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from harness.records import (
     Answer,
@@ -26,8 +26,6 @@ from harness.records import (
 from harness.running.probing import Gathered
 from harness.running.stages import Stages, completed
 from harness.store import Spool
-
-T = TypeVar("T")
 
 CHUNK = 128
 """Cases a judge gets at once: the most that a kill can lose."""
@@ -55,6 +53,8 @@ class Answering(Protocol):
 
 CachedAnswers = Callable[[Sequence[str]], Mapping[str, Completion]]
 CachedJudgements = Callable[[Sequence[str]], Mapping[str, Judgement]]
+Judging = Callable[[Judge, Sequence[Case]], Iterator[list[tuple[int, Judgement]]]]
+"""Has a judge judge cases; yields batches of (index into cases, judgement) as they are done, each index once."""
 Opponents = Callable[[Answer], Sequence[Answer]]
 """The answers beside which a pairwise judge is shown an answer: others to the same sample, none of them a failure."""
 
@@ -85,6 +85,12 @@ def answer(
     ]  # fmt: skip
 
 
+def judge_here(judge: Judge, cases: Sequence[Case]) -> Iterator[list[tuple[int, Judgement]]]:
+    """The judgements of this process, in order, so many at a time that a kill loses little."""
+    for start in range(0, len(cases), CHUNK):
+        yield list(enumerate(judged(judge, cases[start : start + CHUNK]), start))
+
+
 def judge(
     judge: Judge,
     samples: Sequence[Sample],
@@ -95,6 +101,7 @@ def judge(
     stages: Stages,
     opponents: Opponents | None = None,
     gathered: Mapping[tuple[str, str], Gathered | Failure] | None = None,
+    judging: Judging = judge_here,
 ) -> list[Judgement]:
     """One judgement an answer, in order. Equal content is judged once, whichever candidate said it.
 
@@ -113,11 +120,10 @@ def judge(
     }
     wanted = [key for key in by_key if key not in known]
     with stages.stage(f"{judge.metric.name} judges", len(asked), done=len(asked) - len(wanted)) as advance:
-        for chunk in chunks(wanted, CHUNK):
-            judgements = judged(judge, [by_key[key] for key in chunk])
-            spool.append([_judgement_row(key, row) for key, row in zip(chunk, judgements, strict=True)])
-            known.update(zip(chunk, judgements, strict=True))
-            advance(len(chunk))
+        for batch in judging(judge, [by_key[key] for key in wanted]):
+            spool.append([_judgement_row(wanted[index], judgement) for index, judgement in batch])
+            known.update((wanted[index], judgement) for index, judgement in batch)
+            advance(len(batch))
     return [
         replace(
             known[key], id=a.sample_id, metric=judge.metric.name, candidate=a.candidate, key=key,
@@ -158,7 +164,7 @@ def cases_of(
     return found
 
 
-def judged(judge: Judge, cases: list[Case]) -> list[Judgement]:
+def judged(judge: Judge, cases: Sequence[Case]) -> list[Judgement]:
     """What the judge says, one a case. What it raises becomes a failure of the case; so does a score off its own scale.
 
     A judge should do neither; one from outside may, and must cost only what it cannot judge.
@@ -206,12 +212,6 @@ def is_incomplete(answers: Iterable[Answer], judgements: Iterable[Judgement]) ->
     return any(error is not None and error.kind not in LASTING_FAILURES for error in errors)
 
 
-def chunks(items: list[T], size: int) -> Iterator[list[T]]:
-    """The items in order, `size` at a time."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
 def _completion_row(key: str, completion: Completion) -> dict[str, Any]:
     error = completion.error
     return {
@@ -242,13 +242,14 @@ def _spooled_judgements(spool: Spool) -> dict[str, Judgement]:
 
 __all__ = [
     "Answering",
+    "Judging",
     "Opponents",
     "Stages",
     "answer",
     "case_of",
     "cases_of",
-    "chunks",
     "is_incomplete",
     "judge",
+    "judge_here",
     "judged",
 ]
