@@ -3,6 +3,8 @@
 import importlib.util
 import os
 import signal
+import subprocess
+import sys
 
 import psutil
 import pytest
@@ -135,6 +137,12 @@ def test_pieces_are_every_item_once_and_none_is_longer_than_a_chunk(count, worke
 
 def test_a_missing_package_is_one_line_that_names_the_extra(monkeypatch):
     """Before anything is read or trained."""
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"pip install 'muster-harness\[ray\]'"):
         require_ray()
+
+
+def test_local_never_imports_ray():
+    """Neither do the modules that every run imports."""
+    code = "import sys, harness.running.evaluation, harness.running.engine; sys.exit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
