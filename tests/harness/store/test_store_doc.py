@@ -69,6 +69,7 @@ def test_the_leaderboard_is_one_word_away(people):
         2,
         1,
         pytest.approx(1 / 6),
+        None,
     )
 
 
