@@ -85,7 +85,7 @@ def test_the_leaderboard_of_a_deleted_store_comes_back_from_the_bundles(home):
     sheet = Sheet(id="s" + "0" * 12, run="r1", criteria="Is it right?", low=1, high=5, items=(item,))
     add_ratings(home, sheet, "anna", [Rating(item="i1", value=4)])
     before = seen(home)
-    assert ("r1", "base", "test", "human:anna", 1, 0, 0.75) in before["leaderboard"]
+    assert ("r1", "base", "test", "human:anna", 1, 0, 0.75, None) in before["leaderboard"]
     home.store.unlink()
     rebuild(home)
     assert seen(home) == before
