@@ -626,13 +626,23 @@ class TrainSpec(Spec):
                     f"must have a 'gradient_accumulation' or a 'batch_size' that {processes} processes can divide (got "
                     f"{parts[0]} and {parts[1]})"
                 )
-            if self.objective not in ("supervised", "language_modelling"):
-                raise ValueError(f"must not have a 'launcher' with objective {self.objective!r}: one process trains it")
+            if self.objective in ("reward", "grpo", "rloo"):
+                why = (
+                    "what fills up a last, uneven step would be learnt from"
+                    if self.objective == "reward"
+                    else "its answers are scored by judges, which are in one process"
+                )
+                raise ValueError(f"must not have a 'launcher' with objective {self.objective!r}: {why}. Leave it out")
+            if self.loss_type in ("aot", "aot_unpaired"):
+                raise ValueError(
+                    f"must not have loss_type {self.loss_type!r} with a 'launcher': it sorts the pairs of a batch, which "
+                    "would be those of each process alone"
+                )
             looks = [name for name in ("evaluate_every", "select", "early_stopping") if getattr(self, name) is not None]
             if looks:
                 raise ValueError(
-                    f"must not have {_list(looks, 'and')} with a 'launcher': checkpoints are judged where one process trains. "
-                    "Leave one of them out"
+                    f"must not have {_list(looks, 'and')} with a 'launcher': judges are in one process, and the model that "
+                    "they would judge is in others. Leave one of them out, or judge the finished training"
                 )
         return self
 

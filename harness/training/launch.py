@@ -26,7 +26,7 @@ import torch
 from harness.errors import ModelError, TrainingError, UserError
 from harness.records import Progress
 from harness.suite.grammar import Launcher, TrainSpec, TransformersModel
-from harness.training.audit import TokenRow
+from harness.training.audit import TokenPair, TokenRow
 from harness.training.loop import Ledger, Notice
 from harness.training.planning import device_of_machine
 
@@ -40,10 +40,8 @@ SECONDS = 0.1
 """Between two looks at what the processes say."""
 
 
-def refuse_unlaunchable(launcher: Launcher, *, encodes: bool) -> None:
-    """Raise UserError where this machine, or a base with an encoder and a decoder, cannot run the processes asked for."""
-    if encodes:
-        raise UserError("'launcher' must be left out for a base with an encoder and a decoder: one process trains it.")
+def refuse_unlaunchable(launcher: Launcher) -> None:
+    """Raise UserError where this machine cannot run the processes asked for."""
     if launcher.strategy != "ddp" and device_of_machine() == "cpu":
         raise UserError(
             f"'launcher.strategy' must be ddp on a machine without a GPU (got {launcher.strategy!r}). Leave it out."
@@ -70,13 +68,13 @@ def fit_in_processes(
     template: Path | None,
     config: Path | None,
     events: Path | None,
-    rows: Sequence[TokenRow],
+    rows: Sequence[TokenRow] | Sequence[TokenPair],
     partial: Path,
-    batching: str | None,
+    batching: str | None = None,
     progress: Progress,
     notice: Notice,
 ) -> tuple[Ledger, dict[str, Any]]:
-    """What `sft.fit_supervised` does, in the processes of the recipe's launcher.
+    """What `sft.fit_supervised` or `preference.fit_preferences` does, in the processes of the recipe's launcher.
 
     Args:
         spec: a recipe with a launcher; `seed`, `folder`, `base`, `rows`, `partial`, `batching`, `progress`

@@ -102,6 +102,7 @@ class Watched:
     listens: Listens | None
     args: Any
     state: Any
+    train_dataset: Any
 
     def __init__(self, *, ledger: Ledger, **options: Any) -> None:
         self.ledger = ledger
@@ -140,6 +141,17 @@ class Watched:
         raise TrainingError(
             f"the {what} must be finite (got {value} at step {self.state.global_step + 1} of {self.state.max_steps}). "
             "No adapter was written; lower learning_rate, or look at the rows of this step."
+        )
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Rows in the order of one process, however many there are."""
+        if processes.world() == 1:
+            return super()._get_train_sampler(train_dataset)  # type: ignore[misc]  # of the library's trainer
+        rows = len(self.train_dataset) - 1  # without the one that fills up
+        multiple = self.args.per_device_train_batch_size * processes.world()
+        steps = math.ceil(rows / (multiple * self.args.gradient_accumulation_steps))
+        return processes.EvenSampler(
+            rows, multiple=multiple, seed=self.args.seed, epoch=lambda: self.state.global_step // steps
         )
 
     def create_model_card(self, *arguments: Any, **options: Any) -> None:

@@ -25,6 +25,7 @@ from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 from harness.errors import ModelError
 from harness.records import Progress
 from harness.suite.grammar import TrainSpec, TransformersModel
+from harness.training import processes
 from harness.training.adaptation import choose_weights, dtypes_of, lora_config, save_trained
 from harness.training.audit import TokenPair
 from harness.training.checkpoints import newest_checkpoint
@@ -58,9 +59,13 @@ def fit_preferences(
     With `validation` its checkpoints are evaluated, and the best is left where the recipe selects.
     """
     environment = {"device": device_of_machine(), "compute_dtype": resolve_compute_dtype(spec.compute_dtype)}
-    resume = newest_checkpoint(partial / "checkpoints", environment=environment, notice=notice)
+    processes.join(environment["device"])
+    checkpoints = partial / "checkpoints"
+    resume = processes.agreed_checkpoint(
+        checkpoints, lambda: newest_checkpoint(checkpoints, environment=environment, notice=notice)
+    )
     ledger = Ledger.load(resume) if resume else Ledger()
-    options = shared_arguments(spec, seed=seed, output=partial / "checkpoints", **environment)
+    options = shared_arguments(spec, seed=seed, output=checkpoints, **environment)
     with quiet():
         if spec.objective == "dpo":
             own: dict[str, Any] = {"quantization": quantization_of(spec, base), "batching": "padded", **environment}
@@ -86,8 +91,10 @@ def fit_preferences(
     with quiet():
         if validator is not None:
             validator.leave(partial / "trained")
-        else:
-            save_trained(trainer.model, partial, spec, base_name=base.path, base_folder=folder)
+        elif processes.writes():
+            whole = trainer.accelerator.unwrap_model(trainer.model)
+            save_trained(whole, partial, spec, base_name=base.path, base_folder=folder)
+        processes.meet()
     ran = {
         **environment,
         "trainer": type(trainer).__bases__[-1].__name__,
@@ -98,6 +105,7 @@ def fit_preferences(
         "batching": "padded",
         "activation_checkpointing": bool(trainer.args.activation_checkpointing),
         "threads": torch.get_num_threads(),
+        "processes": processes.world(),
     }
     del model
     free(trainer)
@@ -141,11 +149,62 @@ class PreferenceTrainer(Paired, DPOTrainer):  # type: ignore[misc]  # trl is not
         "logps/rejected": "rejected_log_likelihood",
     }
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.loss_is_scaled_for_ga = True  # it is divided by the step's pairs already, not by its batches
+        self._sums: dict[str, float] = {}
+        self._pairs = 0
+        self._empty: float | None = None
+
+    def _get_num_items_in_batch(self, batch_samples: Sequence[Mapping[str, torch.Tensor]], device: Any) -> int:
+        """Pairs of a step, of all processes."""
+        return sum(processes.everywhere(sum(_filled(batch) for batch in batch_samples)))
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The mean over the pairs of the whole step. Of several processes it is as many times as large: DDP takes the mean.
+
+        Pairs that fill up what several processes take have no answers: they move no weight, and are taken out of all figures.
+        """
+        own, held, world = _filled(inputs), len(inputs["input_ids"]) // 2, processes.world()
+        together = sum(processes.everywhere(own))
+        if together < held * world and self._empty is None:
+            self._empty = self._loss_of_an_empty_pair(model, inputs)
+        tokens = int(inputs["attention_mask"][inputs["completion_mask"].any(dim=1)].sum())
+        loss = DPOTrainer.compute_loss(self, model, inputs)
+        measured = self._metrics["train"]
+        for name in self.FIGURES:
+            self._sums[name] = self._sums.get(name, 0.0) + measured[name][-1] * held * world
+        self._pairs += together
+        filling = (held - own) * (self._empty or 0.0)
+        self.record_loss((loss.item() * held - filling) / num_items_in_batch, tokens)
+        return loss * (held * world / num_items_in_batch)
+
+    def _loss_of_an_empty_pair(self, model: Any, inputs: Mapping[str, torch.Tensor]) -> float:
+        half = len(inputs["input_ids"]) // 2
+        pair = {name: inputs[name][[0, half]][:, :2] for name in ("input_ids", "attention_mask", "completion_mask")}
+        pair["completion_mask"] = torch.zeros_like(pair["completion_mask"])
+        with torch.no_grad():
+            return float(DPOTrainer.compute_loss(self, model, pair))
+
+    def take_figures(self) -> dict[str, float]:
+        """The means of FIGURES over the step's pairs."""
+        means = {ours: self._sums[name] / self._pairs for name, ours in self.FIGURES.items()}
+        self._sums, self._pairs = {}, 0
+        self._metrics["train"].clear()
+        return means
+
 
 class ScoringTrainer(Paired, RewardTrainer):  # type: ignore[misc]  # trl is not typed
     """RewardTrainer on pairs that the audit has tokenised."""
 
     FIGURES: ClassVar[Mapping[str, str]] = {"accuracy": "accuracy", "margin": "margin", "mean_reward": "mean_reward"}
+
+
+def _filled(batch: Mapping[str, torch.Tensor]) -> int:
+    """Pairs of a batch that have answers."""
+    return int(batch["completion_mask"].any(dim=1).sum()) // 2
 
 
 def _dpo(
@@ -160,6 +219,8 @@ def _dpo(
     options: Any,
 ) -> PreferenceTrainer:
     recipe = recipe_of(spec, seed)
+    first = (rows[0].prompt_ids + rows[0].chosen_ids)[:2]
+    filling = [TokenPair(row=0, prompt_ids=first, chosen_ids=(), rejected_ids=())] if processes.world() > 1 else []
     arguments = DPOConfig(**options, beta=recipe["beta"], loss_type=[recipe["loss_type"]], max_length=None)
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return PreferenceTrainer(
@@ -168,7 +229,10 @@ def _dpo(
         ref_model=reference,
         args=arguments,
         train_dataset=Dataset.from_dict(
-            {name: [getattr(row, name) for row in rows] for name in ("prompt_ids", "chosen_ids", "rejected_ids")}
+            {
+                name: [getattr(row, name) for row in [*rows, *filling]]
+                for name in ("prompt_ids", "chosen_ids", "rejected_ids")
+            }
         ),
         processing_class=tokenizer,
         peft_config=lora_config(spec, model) if spec.method == "lora" else None,

@@ -18,7 +18,7 @@ from harness.records import GenerationSettings, Judgement, Message, Preference, 
 from harness.suite.grammar import EVALUATION, OBJECTIVE_OPTIONS, TrainSpec
 from harness.training.selection import Validation, selection_of
 
-TRAINER_VERSION = 2
+TRAINER_VERSION = 3
 """Raised when a change of this package changes the tensors that a recipe gives."""
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers")

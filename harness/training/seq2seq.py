@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional
 from transformers import DataCollatorForSeq2Seq, Trainer
 
+from harness.training import processes
 from harness.training.audit import IGNORED
 from harness.training.loop import Watched
 
@@ -26,11 +27,13 @@ class PairCollator:
         self._collate = DataCollatorForSeq2Seq(tokenizer, model=model, label_pad_token_id=IGNORED)
 
     def __call__(self, rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, torch.Tensor]:
-        """A batch of rows whose labels are IGNORED on the prompt and the ids on the answer behind it."""
+        """A batch of rows whose labels are IGNORED on the prompt and the ids on the answer behind it; of a row that fills up
+        what several processes take, IGNORED all along."""
         pairs = []
         for row in rows:
-            start = next(place for place, label in enumerate(row["labels"]) if label != IGNORED)
-            pairs.append({"input_ids": list(row["input_ids"][:start]), "labels": list(row["labels"][start:])})
+            labels = list(row["labels"])
+            start = next((place for place, label in enumerate(labels) if label != IGNORED), len(labels))
+            pairs.append({"input_ids": list(row["input_ids"][:start]), "labels": labels[start:] or [IGNORED]})
         return dict(self._collate(pairs))
 
 
@@ -45,14 +48,18 @@ class PairTrainer(Watched, Trainer):  # type: ignore[misc]  # transformers is no
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The sum of the trained tokens' negative log-likelihoods, over the trained tokens of the whole step."""
-        tokens = int(inputs["attention_mask"].sum()) + int((inputs["labels"] != IGNORED).sum())
+        trained = (inputs["labels"] != IGNORED).sum(dim=1)
+        tokens = int((inputs["attention_mask"].sum(dim=1) + trained)[trained > 0].sum())
         loss = self.token_loss(model, inputs, num_items_in_batch)
-        self.record_loss(loss.item(), tokens)
+        self.record_loss(loss.item() / processes.world(), tokens)
         return loss
 
     def token_loss(self, model: Any, inputs: dict[str, Any], items: Any) -> torch.Tensor:
-        """The sum of the trained tokens' negative log-likelihoods over `items`; nothing is counted."""
+        """The sum of the trained tokens' negative log-likelihoods over `items`; nothing is counted.
+
+        Of several processes it is as many times as large: DDP takes the mean of gradients that should be summed.
+        """
         labels = inputs.pop("labels").flatten()
         logits = model(**inputs, use_cache=False).logits.flatten(0, 1)
         loss = functional.cross_entropy(logits, labels, reduction="sum", ignore_index=IGNORED)
-        return loss / (int((labels != IGNORED).sum()) if items is None else items)
+        return loss * processes.world() / (int((labels != IGNORED).sum()) if items is None else items)

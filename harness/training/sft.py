@@ -6,7 +6,6 @@ tokens, whatever the batching; the same key gives the same tensors, killed and r
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -142,17 +141,6 @@ class SupervisedTrainer(Watched, SFTTrainer):  # type: ignore[misc]  # trl is no
             return _answer_loss(model, inputs, items) * processes.world()
         loss: torch.Tensor = super().compute_loss(model, inputs, return_outputs=False, num_items_in_batch=items)
         return loss
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        """Rows in the order of one process, however many there are."""
-        if processes.world() == 1:
-            return super()._get_train_sampler(train_dataset)
-        rows = len(self.train_dataset) - 1  # without the one that fills up
-        multiple = self.args.per_device_train_batch_size * processes.world()
-        steps = math.ceil(rows / (multiple * self.args.gradient_accumulation_steps))
-        return processes.EvenSampler(
-            rows, multiple=multiple, seed=self.args.seed, epoch=lambda: self.state.global_step // steps
-        )
 
     def _fits_one_head_call(self, inputs: Mapping[str, Any]) -> bool:
         """On the CPU, TRL projects every position onto the vocabulary, twice; packed rows need only trained ones."""

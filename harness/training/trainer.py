@@ -97,7 +97,7 @@ def train(
     template = root / base.chat_template if base.chat_template else None
     bare = LocalModel(folder, name=base.path, chat_template=template)  # of which only hash and tokenizer are used
     if spec.launcher is not None:
-        refuse_unlaunchable(spec.launcher, encodes=bare.encodes)
+        refuse_unlaunchable(spec.launcher)
     draws = generation if reward is not None else None
     key = training_key(
         spec, base_fingerprint=bare.fingerprint, rows=rows, seed=seed, validation=validation,
@@ -190,7 +190,7 @@ def _fit(
         case "dpo" | "reward":
             from harness.training.preference import fit_preferences
 
-            return partial_of(fit_preferences, rows=rows)
+            return partial_of(fit_preferences if spec.launcher is None else fit_in_processes, rows=rows)
         case "grpo" | "rloo":
             from harness.training.reinforcement import fit_policy
 

@@ -18,10 +18,11 @@ from harness.errors import ModelError, TrainingError, UserError
 from harness.models.local import LocalModel
 from harness.suite.grammar import TrainSpec, TransformersModel
 from harness.training import processes
-from harness.training.audit import TokenRow
+from harness.training.audit import TokenPair, TokenRow
 from harness.training.events import EventLog
 from harness.training.launch import Teller
 from harness.training.loop import Ledger, Listens, stopped_by_machine
+from harness.training.preference import fit_preferences
 from harness.training.sft import fit_supervised
 
 
@@ -48,22 +49,22 @@ def _fit(job: dict[str, Any], spec: TrainSpec, teller: Teller) -> tuple[Ledger, 
 
     base, folder = TransformersModel.model_validate(job["base"]), Path(job["folder"])
     template = Path(job["template"]) if job["template"] else None
-    return fit_supervised(
-        spec,
-        seed=job["seed"],
-        folder=folder,
-        base=base,
-        tokenizer=LocalModel(folder, name=base.path, chat_template=template).tokenizer,
-        rows=[
-            TokenRow(row=row["row"], input_ids=tuple(row["input_ids"]), labels=tuple(row["labels"]))
-            for row in job["rows"]
-        ],
-        partial=Path(job["partial"]),
-        batching=job["batching"],
-        progress=teller.progress,
-        notice=teller.notice,
-        listen=listen,
-    )
+    given: dict[str, Any] = {
+        "seed": job["seed"],
+        "folder": folder,
+        "base": base,
+        "tokenizer": LocalModel(folder, name=base.path, chat_template=template).tokenizer,
+        "partial": Path(job["partial"]),
+        "progress": teller.progress,
+        "notice": teller.notice,
+        "listen": listen,
+    }
+    rows: list[dict[str, Any]] = [
+        {name: tuple(v) if isinstance(v, list) else v for name, v in row.items()} for row in job["rows"]
+    ]
+    if spec.objective == "dpo":
+        return fit_preferences(spec, rows=[TokenPair(**row) for row in rows], **given)
+    return fit_supervised(spec, rows=[TokenRow(**row) for row in rows], batching=job["batching"], **given)
 
 
 def end_with_parent(pipe: int) -> None:

@@ -10,15 +10,18 @@ import suites
 from harness.cli.run import run as muster_run
 from harness.store import Home, Store
 from harness.suite import load_suite
+from tests.harness.training.test_launcher import forked  # noqa: F401  # two processes without two starts
 
 EXAMPLES = sorted((Path(suites.__file__).parent / "examples").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
-def test_example(file, tmp_path):
+def test_example(file, tmp_path, request):
     """`muster run` ends with a verdict; each training took steps, each candidate answered all, each judge judged all."""
     if file.stem == "qlora":
         pytest.importorskip("bitsandbytes")
+    if file.stem == "launcher":
+        request.getfixturevalue("forked")
     assert file.read_text(encoding="utf-8").startswith("# muster run")
     suite = load_suite(str(file)).suite
     assert suite.suite == file.stem
@@ -41,3 +44,12 @@ def test_example(file, tmp_path):
         assert 0 < training.trainable_parameters <= training.total_parameters
     assert len(judgements) == samples * len(run.candidates) * len(run.metrics)
     assert all(judgement.error is None for judgement in judgements)
+
+
+def test_the_tiny_t5_is_what_its_script_makes(tmp_path):
+    """Weights and words of the committed folder are those that `python -m suites.examples.make_t5` writes."""
+    from suites.examples import make_t5
+
+    make_t5.make(tmp_path)
+    for name in ("model.safetensors", "tokenizer.json"):
+        assert (tmp_path / name).read_bytes() == (make_t5.HERE / "tiny_t5" / name).read_bytes()

@@ -1,6 +1,7 @@
 """Several processes for one training: the losses and the weights of one process, and an end for all where one ends."""
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -14,7 +15,9 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from harness.errors import TrainingError, UserError
+from harness.records import Preference
 from harness.training import launch, processes, worker
+from tests.harness.models.tiny import make_t5
 from tests.harness.training.ending import digest, fork, status_of
 
 LAUNCHER = {"kind": "accelerate", "processes": 2}
@@ -112,6 +115,40 @@ def test_two_processes_train_as_one(run, recipe, samples, tmp_path, forked, opti
     assert difference(one, two) < 1e-5
     assert (one.record["ran"]["processes"], two.record["ran"]["processes"]) == (1, 2)
     assert one.key != two.key
+
+
+@pytest.mark.parametrize("options", [{"loss_type": "apo_zero"}, {"batch_size": 3, "gradient_accumulation": 2}])
+def test_two_processes_prefer_as_one(run, recipe, samples, tmp_path, forked, options):
+    """DPO on 23 pairs: losses, margins, tokens and weights of one process, step by step, uneven ends of epochs included."""
+    pairs = [
+        Preference(sample=one, chosen=one.references[0], rejected=" ".join([*other.references, "no"]))
+        for one, other in itertools.pairwise(samples)
+    ]
+    given = {"dropout": 0.0, "logging_steps": 1, "objective": "dpo", "preferences": "p", **options}
+    one, two = (
+        run(recipe(**given, **more), preferences=pairs, adapters=tmp_path / name)
+        for name, more in (("one", {}), ("two", {"launcher": LAUNCHER}))
+    )
+    assert len(two.log) == two.steps == one.steps
+    for alone, together in zip(one.log, two.log, strict=True):
+        assert together == pytest.approx(alone, rel=1e-4, abs=1e-6)
+        assert together["tokens"] == alone["tokens"]
+    assert difference(one, two) < 1e-5
+    assert two.record["ran"]["processes"] == 2
+
+
+def test_two_processes_train_an_encoder_and_a_decoder_as_one(run, recipe, samples, tmp_path, forked):
+    """A T5 on 23 rows: the same, for the encoder's and the decoder's adapters."""
+    t5 = make_t5(tmp_path / "t5", sharpness=8)
+    given = {"dropout": 0.0, "logging_steps": 1, "batch_size": 6}
+    one, two = (
+        run(recipe(**given, **more), rows=samples[:23], base=t5, adapters=tmp_path / name)
+        for name, more in (("one", {}), ("two", {"launcher": LAUNCHER}))
+    )
+    for alone, together in zip(one.log, two.log, strict=True):
+        assert together == pytest.approx(alone, rel=1e-4)
+        assert together["tokens"] == alone["tokens"]
+    assert difference(one, two) < 1e-5
 
 
 def test_killed_with_its_parent_and_taken_up(run, recipe, tmp_path, forked):
