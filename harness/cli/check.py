@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from harness.data import Overlap
     from harness.deciding.power import Spread
+    from harness.running.at_hand import AtHand
     from harness.running.outlook import Outlook
     from harness.running.plan import Plan
 
@@ -55,7 +56,9 @@ def check(
     if plan.trainings or plan.judge_trainings:
         with console.status("reading the rows of trainings …"):
             outlooks = look_ahead(plan, home=home, remembered=remembered(plan, home), rewarded=rewarded(plan, home))
-    show_candidates(plan, outlooks, console)
+    ready = at_hand(plan, outlooks, home)
+    show_candidates(plan, outlooks, ready, console)
+    show_absent(ready, len(plan.samples), console)
     expected = expected_requests(plan)
     show_expected(expected, console)
     show_unset(expected, console)
@@ -70,8 +73,40 @@ def check(
         raise typer.Exit(3)
 
 
-def show_candidates(plan: Plan, outlooks: Sequence[Outlook], console: Console) -> None:
-    """A row a candidate: its model, how it is prompted, its training and whether that is done, the requests it would send."""
+def at_hand(plan: Plan, outlooks: Sequence[Outlook], home: Path) -> dict[str, AtHand]:
+    """What each candidate has answered already, in the store or a file. Raises DataError for a broken file."""
+    from contextlib import ExitStack
+
+    from harness.models.load import ModelRoom
+    from harness.running.at_hand import answers_at_hand
+    from harness.store import Home, Store
+
+    trained = {outlook.planned.candidate: outlook.trained for outlook in outlooks if outlook.trained is not None}
+    with ExitStack() as stack:
+        there = Home(home).store.is_file()
+        store = stack.enter_context(Store.open(Home(home), read_only=True)) if there else None
+        return answers_at_hand(
+            plan, models=ModelRoom(plan.loaded.root), trainings=trained,
+            cached=store.cached_answers if store is not None else None,
+        )  # fmt: skip
+
+
+def show_absent(ready: Mapping[str, AtHand], samples: int, console: Console) -> None:
+    """Candidates whose file of recorded answers lacks some: without them a run is incomplete."""
+    for name, found in ready.items():
+        if found.absent:
+            listed = ", ".join(found.absent[:MOST_OVERLAPS]) + (", …" if len(found.absent) > MOST_OVERLAPS else "")
+            console.print(
+                f"  {name}: its file has no answer for {len(found.absent):,} of {samples:,} samples ({listed}), so a run "
+                "ends incomplete (exit status 4)",
+                highlight=False, style="bold yellow",
+            )  # fmt: skip
+
+
+def show_candidates(plan: Plan, outlooks: Sequence[Outlook], ready: Mapping[str, AtHand], console: Console) -> None:
+    """A row a candidate: its model, how it is prompted, its training and whether that is done, the requests it would send,
+    and how many of its answers are there already.
+    """
     from rich.table import Table
 
     from harness.cli.trainings import METHODS
@@ -87,12 +122,21 @@ def show_candidates(plan: Plan, outlooks: Sequence[Outlook], console: Console) -
         model = getattr(spec.model, "path", None) or getattr(spec.model, "name", None) or ""
         if spec.train is not None:
             model = f"{METHODS[spec.train.method]} on {spec.train.base}"
-        unit = " requests" if isinstance(spec.model, OpenAIModel) else ""
-        table.add_row(name, model, spec.prompting.kind.replace("_", "-"), training, f"{len(plan.samples):,}{unit}")
+        answers = f"{len(plan.samples):,}" + (" requests" if isinstance(spec.model, OpenAIModel) else "")
+        answers += _there(ready[name], len(plan.samples))
+        table.add_row(name, model, spec.prompting.kind.replace("_", "-"), training, answers)
     console.print(table)
     for judge in plan.judge_trainings:
         line = f"  judge {judge.candidate}: reward model on {judge.spec.base}, {lines[judge.candidate]}"
         console.print(line, highlight=False, markup=False)
+
+
+def _there(found: AtHand, samples: int) -> str:
+    """`, 12 stored`, `, all recorded`, or nothing where none is there or it cannot be told."""
+    if not found.answers:
+        return ""
+    count = "all" if found.answers == samples else f"{found.answers:,}"
+    return f", {count} {'recorded' if found.recorded else 'stored'}"
 
 
 def training_line(outlook: Outlook) -> str:

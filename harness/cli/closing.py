@@ -127,11 +127,9 @@ def show_reasons(answers: Sequence[Answer], judgements: Sequence[Judgement], con
     reasons = Counter((who, what, error.kind, error.message) for who, what, error in found if error is not None)
     if not reasons:
         return
-    console.print(
-        Text.assemble(
-            "\n", ("incomplete", "bold"), ": what was finished is kept; the same command tries the rest again"
-        )
-    )
+    recorded = all(kind == "missing_answer" for _, _, kind, _ in reasons)
+    way_out = "complete the file and run it again" if recorded else "the same command tries the rest again"
+    console.print(Text.assemble("\n", ("incomplete", "bold"), f": what was finished is kept; {way_out}"))
     for (who, what, kind, message), count in reasons.most_common(8):
         console.print(f"  {who}: {count} {what} missing, {kind}: {message}", markup=False, highlight=False)
 

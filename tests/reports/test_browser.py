@@ -453,6 +453,17 @@ def test_no_width_scrolls_sideways(open_page, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_rules_take_the_width_of_a_phone(open_page):
+    """Where tables are stacked, a rule's name neither leaves its card nor breaks in a narrow column."""
+    page = open_page(width=390)
+    shares = page.evaluate(
+        "[...document.querySelectorAll('table.stack tbody th')].map(th => [th.clientWidth / th.parentNode.clientWidth, "
+        "th.scrollWidth - th.clientWidth])"
+    )
+    assert len(shares) > 5
+    assert all(share > 0.85 and beyond <= 0 for share, beyond in shares)
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_ends_where_its_last_line_does(open_page, width):
     """Nothing below the footer, also with a hundred rows in the list: what is hidden from the eye takes no room."""
