@@ -323,13 +323,12 @@ def _scale(domain: Point, start: float, end: float) -> Callable[[float], float]:
 
 
 def _tag(name: str, **attributes: object) -> Markup:
-    pairs = [
-        Markup('{}="{}"').format(
-            key.rstrip("_"), f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
-        )
+    """An element without content; its attributes' values are escaped. Names are of this file (`Markup.format` is slow)."""
+    pairs = (
+        f'{key.rstrip("_")}="{f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else escape(value)}"'
         for key, value in attributes.items()
-    ]
-    return Markup("<{} {}/>").format(Markup(name), Markup(" ").join(pairs))
+    )
+    return Markup(f"<{name} {' '.join(pairs)}/>")
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> Markup:

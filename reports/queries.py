@@ -519,6 +519,7 @@ def _samples(
     splits: Sequence[str],
 ) -> tuple[ReportSample, ...]:
     """All samples of the evaluated splits, the largest loss against the baseline first."""
+    by_name = {metric.name: metric for metric in metrics}
     judgements: defaultdict[str, dict[tuple[str, str], Judgement]] = defaultdict(dict)
     evidence: defaultdict[str, dict[tuple[str, str], str]] = defaultdict(dict)
     for judgement, said in judged:
@@ -530,7 +531,7 @@ def _samples(
             answers=answers.get(sample.id, {}),
             judgements=judgements.get(sample.id, {}),
             evidence=evidence.get(sample.id, {}),
-            worst_change=_worst_change(judgements.get(sample.id, {}), baseline, metrics),
+            worst_change=_worst_change(judgements.get(sample.id, {}), baseline, by_name),
         )
         for sample in samples
         if sample.split in splits
@@ -540,10 +541,9 @@ def _samples(
 
 
 def _worst_change(
-    judgements: Mapping[tuple[str, str], Judgement], baseline: str | None, metrics: Sequence[Metric]
+    judgements: Mapping[tuple[str, str], Judgement], baseline: str | None, by_name: Mapping[str, Metric]
 ) -> float | None:
     changes = []
-    by_name = {metric.name: metric for metric in metrics}
     for (candidate, name), judgement in judgements.items():
         against = judgements.get((baseline, name)) if baseline is not None and candidate != baseline else None
         metric = by_name.get(name)

@@ -242,8 +242,10 @@ def _score(sample: ReportSample, candidate: str, metric: Metric, cut: Cut | None
     judgement = sample.judgements.get((candidate, metric.name))
     if judgement is None or judgement.score is None:
         return None
-    short = round(judgement.score, 4)
-    return judgement.score if cut is not None and cut.passes(short) != cut.passes(judgement.score) else short
+    score = judgement.score
+    short = round(score, 4)
+    near = cut is not None and abs(score - cut.value) < 1e-4
+    return score if near and cut is not None and cut.passes(short) != cut.passes(score) else short
 
 
 def _failed(sample: ReportSample, candidate: str, metrics: Sequence[Metric]) -> int:
