@@ -6,7 +6,7 @@ JOBS ?= 2
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test check lint types layers bench clean
+.PHONY: demo test pytest check lint types layers bench clean
 
 demo: .venv/run.stamp  ## train, answer, judge, store, gate and report the clinic suite, end to end
 	@$(BIN)/muster run suites/clinic/suite.yaml --report muster-report.html; status=$$?; \
@@ -16,7 +16,10 @@ demo: .venv/run.stamp  ## train, answer, judge, store, gate and report the clini
 	*) exit $$status;; \
 	esac
 
-test: check  ## everything CI runs: lint, types, layer contracts and all tests
+test: .venv/dev.stamp  ## everything CI runs: lint, types, layer contracts and all tests; types beside the first tests
+	@$(MAKE) --no-print-directory --jobs 2 lint types layers pytest
+
+pytest: .venv/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 check: lint types layers

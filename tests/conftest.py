@@ -1,21 +1,34 @@
 """What holds for all tests: no property is judged by how busy the machine is, and long files begin first."""
 
+import gc
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
 LONG = (
-    "end_to_end/test_main_job.py",
     "suites/test_examples.py",
     "test_readme.py",
+    "end_to_end/test_main_job.py",
     "end_to_end/",
     "harness/training/",
     "harness/models/",
     "harness/running/",
     "reports/",
+    "test_",
 )
 """Files that take minutes, the longest first: begun last, they would keep one worker busy while the others are done."""
+
+
+@pytest.fixture(scope="session")
+def libraries():
+    """What trains is imported, and what it holds need not be looked through after every training: half a second each."""
+    import harness.training.trainer  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):

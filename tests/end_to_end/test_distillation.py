@@ -75,7 +75,7 @@ class Taught(Remote):
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
+def base(tmp_path_factory, libraries):
     """The tiny base, made once."""
     return make_model(tmp_path_factory.mktemp("model") / "base", window=256)
 

@@ -14,7 +14,7 @@ from tests.harness.training.ending import fork, status_of
 
 
 @pytest.fixture
-def muster(project, monkeypatch, capsys):
+def muster(project, libraries, monkeypatch, capsys):
     """Calls `muster train` in this process, which has torch loaded; the status, and what was printed."""
     suite = yaml.safe_load((project.root / "suite.yaml").read_text())
     suite["candidates"] = {"base": suite["candidates"]["base"], "lora": suite["candidates"]["lora"]}

@@ -109,7 +109,9 @@ class Chromium:
         page.navigate(url)
         return page
 
-    def call(self, method: str, session: str | None = None, timeout: float = 60.0, **parameters: Any) -> dict[str, Any]:
+    def call(
+        self, method: str, session: str | None = None, timeout: float = 120.0, **parameters: Any
+    ) -> dict[str, Any]:
         """Sends one command and returns its result; events that arrive meanwhile go to their page."""
         self._next += 1
         message: dict[str, Any] = {"id": self._next, "method": method, "params": parameters}
@@ -125,7 +127,7 @@ class Chromium:
                 result: dict[str, Any] = reply["result"]
                 return result
 
-    def wait_event(self, page: Page, method: str, timeout: float = 60.0) -> None:
+    def wait_event(self, page: Page, method: str, timeout: float = 120.0) -> None:
         """Reads until the page has reported `method`."""
         deadline = time.monotonic() + timeout
         while method not in page.seen:
@@ -199,7 +201,7 @@ class Page:
             raise RuntimeError(json.dumps(reply["exceptionDetails"])[:2000])
         return reply["result"].get("value")
 
-    def wait_for(self, condition: str, timeout: float = 20.0) -> None:
+    def wait_for(self, condition: str, timeout: float = 60.0) -> None:
         """Waits until a JavaScript expression is true."""
         deadline = time.monotonic() + timeout
         while not self.evaluate(f"Boolean({condition})"):

@@ -15,8 +15,14 @@ from tests.harness.training.test_launcher import forked  # noqa: F401  # two pro
 EXAMPLES = sorted((Path(suites.__file__).parent / "examples").glob("*.yaml"))
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory, libraries):
+    """One home for all: what one example has trained or answered, and another asks for too, is there."""
+    return Home(tmp_path_factory.mktemp("examples") / "home")
+
+
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
-def test_example(file, tmp_path, request):
+def test_example(file, home, request):
     """`muster run` ends with a verdict; each training took steps, each candidate answered all, each judge judged all."""
     if file.stem == "qlora":
         pytest.importorskip("bitsandbytes")
@@ -27,10 +33,10 @@ def test_example(file, tmp_path, request):
     assert suite.suite == file.stem
     app = typer.Typer()
     app.command()(muster_run)
-    done = CliRunner().invoke(app, [str(file), "--home", str(tmp_path / "home")], env={"CI": "1"})
+    done = CliRunner().invoke(app, [str(file), "--home", str(home.path)], env={"CI": "1"})
     assert done.exit_code in (0, 1, 3), done.output + repr(done.exception)
-    with Store.open(Home(tmp_path / "home")) as store:
-        run = store.runs()[0]
+    with Store.open(home) as store:
+        run = next(run for run in store.runs() if run.suite == file.stem)
         trainings = {training.candidate: training for training in store.trainings(run.id)}
         judgements = store.judgements(run.id)
         samples = len(store.samples(run.id))

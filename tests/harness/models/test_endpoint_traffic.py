@@ -330,7 +330,7 @@ def test_a_stopped_run_does_not_wait(endpoint):
     batches.close()
     for thread in threading.enumerate():
         if thread.name.startswith("endpoint"):
-            thread.join(timeout=5)
+            thread.join(timeout=60)
             assert not thread.is_alive()
     assert len(endpoint.requests) <= 2
 

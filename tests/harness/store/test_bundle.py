@@ -282,7 +282,7 @@ def test_a_held_store_is_a_warning_to_doctor_and_stops_a_rebuild(home):
         from harness.store import Home, Store
         with Store.open(Home(Path(sys.argv[1]))):
             print("open", flush=True)
-            time.sleep(60)
+            time.sleep(600)
     """)
     with subprocess.Popen([sys.executable, "-c", code, str(home.path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline()

@@ -1,6 +1,5 @@
 """A base model small enough to train in a second: random Llama weights, a tokenizer learnt from the tests' words."""
 
-import gc
 import random
 from pathlib import Path
 
@@ -19,13 +18,10 @@ def babble(rng, words):
 
 
 @pytest.fixture(scope="session")
-def base_folder(tmp_path_factory) -> Path:
+def base_folder(tmp_path_factory, libraries) -> Path:
     """A Llama of 2 layers and 32 dimensions, whose tokenizer puts <s> at the head and ends with </s>."""
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
 
-    import harness.training.trainer  # noqa: F401
-
-    gc.freeze()  # what the libraries hold need not be looked through after every training
     folder = tmp_path_factory.mktemp("base")
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

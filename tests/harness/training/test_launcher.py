@@ -183,12 +183,12 @@ def test_killed_with_its_parent_and_taken_up(run, recipe, tmp_path, forked):
     assert status_of(parent) == -signal.SIGKILL
     assert gone(map(int, pids.read_text().split()))
     broken = run(spec, adapters=tmp_path / "broken")
-    assert broken.record["resumed_at_steps"] in ([6], [9])  # what the processes did until they noticed
+    assert broken.record["resumed_at_steps"] in ([6], [9], [12])  # what the processes did until they noticed
     assert digest(broken) == digest(whole)
     assert broken.log == whole.log
 
 
-def gone(pids, seconds=10):
+def gone(pids, seconds=60):
     """Whether none of these processes runs after at most that many seconds."""
     pids, end = list(pids), time.monotonic() + seconds
     while time.monotonic() < end:
