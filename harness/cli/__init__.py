@@ -16,6 +16,8 @@ EPILOG = (
     "4 the run is incomplete · 5 nothing was evaluated · 70 internal error · 130 interrupted"
 )
 
+CONTINUING = (["run"], ["train"])
+"""Verbs that take up their work where they were stopped."""
 INTERRUPTED = 130
 
 VERBS = (
@@ -149,7 +151,8 @@ def _run(app: typer.Typer) -> int:
         traceback.print_exc()
         print("muster: this is a defect of muster; please report it with the lines above.", file=sys.stderr)
         return 70
-    print("muster: interrupted. What was finished is kept; the same command continues from there.", file=sys.stderr)
+    kept = ". What was finished is kept; the same command continues from there." if sys.argv[1:2] in CONTINUING else ""
+    print(f"muster: interrupted{kept}", file=sys.stderr)
     return INTERRUPTED
 
 

@@ -60,7 +60,6 @@ def calibrate(
         Console(highlight=False, markup=False, emoji=False),
         Console(stderr=True, markup=False, emoji=False),
     )
-    built, models = build_judge(judge, suite, set or [], trust_code=trust_code, home=home)
     rows = read_rows(labels)
     said, clusters = read_labels(rows)
     ids, cases = read_cases(rows)
@@ -68,6 +67,8 @@ def calibrate(
     cases = [cases[i] for i in kept]
     if scores is None:
         refuse_without_answers(rows)
+    built, models = build_judge(judge, suite, set or [], trust_code=trust_code, home=home)
+    if scores is None:
         judgements = [judgement for chunk in judge_all(built, judge, cases, errors) for judgement in chunk]
         show_usage(models.usage(), errors)
     else:
@@ -87,7 +88,7 @@ def calibrate(
     show_card(card, console, unlabelled=len(said) - len(kept))
     console.print(f"\n  card     {path}", markup=False)
     if scores is None:
-        raise typer.Exit(close(judgements, errors) if card.unscored else 0)
+        raise typer.Exit(close(judgements, errors, built.metric) if card.unscored else 0)
 
 
 def read_labels(rows: Rows) -> tuple[list[Any], list[str]]:

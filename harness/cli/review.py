@@ -102,11 +102,14 @@ def import_(
     home: Annotated[Path, typer.Option(help="Where store, runs and adapters live.")] = Path(".muster"),
 ) -> None:
     """Bring ratings in as judgements human:NAME. The same file again changes nothing."""
+    from harness.errors import NothingEvaluatedError
     from harness.store import Home
     from harness.store.reviews import add_ratings, count_flips
 
     place = Home(home)
     sheet, ratings = read_ratings(file, place)
+    if all(rating.value is None for rating in ratings):
+        raise NothingEvaluatedError(f"{file}: no item is rated yet. Fill in the column 'rating'.")
     done = add_ratings(place, sheet, rater, ratings)
     typer.echo(f"{done.metric} of run {done.run}: {done.rated:,} rated, {done.unrated:,} not rated")
     typer.echo(f"  {done.new:,} new, {done.changed:,} changed")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.data.sources import Rows
     from harness.errors import ModelError
     from harness.models.load import ModelRoom
-    from harness.records import Case, Judge, Judgement, Message
+    from harness.records import Case, Judge, Judgement, Message, Metric
     from harness.suite.grammar import AnyJudgeSpec, TransformersModel
 
 CHUNK = 128
@@ -67,12 +67,14 @@ def score(
             judgements += chunk
     except KeyboardInterrupt:
         part = output.with_name(f"{output.name}.part")
-        write_judgements(part, ids[: len(judgements)], judgements)
-        console.print(f"  {len(judgements):,} of {len(cases):,} lines are in {part}", highlight=False, markup=False)
+        if judgements:
+            write_judgements(part, ids[: len(judgements)], judgements)
+        where = f"lines are in {part}" if judgements else "lines were judged"
+        console.print(f"  {len(judgements):,} of {len(cases):,} {where}", highlight=False, markup=False)
         raise
     write_judgements(output, ids, judgements)
     show_usage(models.usage(), console)
-    raise typer.Exit(close(judgements, console))
+    raise typer.Exit(close(judgements, console, built.metric))
 
 
 COLUMNS = (
@@ -363,7 +365,7 @@ def write_judgements(path: Path, ids: Iterable[Any], judgements: Iterable[Judgem
         raise UserError(f"--output {path}: cannot be written ({error.strerror})") from None
 
 
-def close(judgements: Sequence[Judgement], console: Any) -> int:
+def close(judgements: Sequence[Judgement], console: Any, metric: Metric) -> int:
     """Prints how many were scored and why the others were not.
 
     The exit status is 4 where another try could help, else 5 where nothing was scored, else 0.
@@ -373,12 +375,28 @@ def close(judgements: Sequence[Judgement], console: Any) -> int:
     from harness.errors import IncompleteError, NothingEvaluatedError
     from harness.running.runner import LASTING_FAILURES
 
-    scores = [j.score for j in judgements if j.score is not None]
-    mean = f", mean {sum(scores) / len(scores):.4f}" if scores else ""
-    console.print(f"  {len(scores)} scored, {len(judgements) - len(scores)} unscored{mean}", highlight=False)
+    scored = [judgement for judgement in judgements if judgement.score is not None]
+    figure = f", {metric.aggregate} {together(metric, scored):.4f}" if scored else ""
+    console.print(f"  {len(scored)} scored, {len(judgements) - len(scored)} unscored{figure}", highlight=False)
     reasons = Counter((j.error.kind, j.error.message) for j in judgements if j.error is not None)
     for (kind, message), count in reasons.most_common(5):
         console.print(f"  {count} x {kind}: {message}", style="yellow", highlight=False, markup=False)
     if any(kind not in LASTING_FAILURES for kind, _ in reasons):
         return IncompleteError.exit_status
-    return 0 if scores else NothingEvaluatedError.exit_status
+    return 0 if scored else NothingEvaluatedError.exit_status
+
+
+def together(metric: Metric, scored: Sequence[Judgement]) -> float:
+    """The metric's one figure for many scores: their mean, or what else it says."""
+    import numpy as np
+
+    from harness.deciding.aggregates import pointwise
+    from harness.deciding.scores import Column
+
+    every = np.ones(len(scored), dtype=np.bool_)
+    column = Column(
+        values=np.array([judgement.score for judgement in scored], dtype=np.float64),
+        scored=every,
+        evidence=tuple(judgement.evidence for judgement in scored),
+    )
+    return float(pointwise(metric, column, every).mean())

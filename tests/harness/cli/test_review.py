@@ -328,6 +328,13 @@ def test_the_download_of_the_page_needs_no_texts(home):
     assert sum(j.score is None for j in stored(home)[1]) == len(rows) - 4
 
 
+def test_a_sheet_that_nobody_filled_in_is_no_rating(home):
+    """Importing it by mistake makes no rater of whom nothing is known."""
+    with pytest.raises(NothingEvaluatedError, match="no item is rated"):
+        bring_in(home, export(home, limit=3))
+    assert stored(home)[1] == []
+
+
 @pytest.mark.parametrize("rater", ["", "a b", "../x", "1", "a:b"])
 def test_a_rater_has_a_name(home, rater):
     """It becomes part of a metric's name."""

@@ -1,6 +1,8 @@
 """`muster score`: line in, line out, in order; nulls with reasons; options from the command line."""
 
+import itertools
 import json
+import math
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -8,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import typer
+from sklearn.metrics import f1_score
 
-from harness.cli.score import build_judge, judge_spec, read_cases, score, write_judgements
+from harness.cli.score import build_judge, judge_all, judge_spec, read_cases, score, write_judgements
 from harness.data.sources import Row, Rows
 from harness.errors import DataError, ModelError, UserError
 from harness.records import Judgement
@@ -138,6 +141,49 @@ def test_a_pipe_is_written_to_and_never_replaced(tmp_path):
     assert pipe.is_fifo()
     assert link.is_symlink()
     assert json.loads(file.read_text())["score"] == 1.0
+
+
+def test_the_figure_of_many_scores_is_the_metrics_own(tmp_path, capsys):
+    """Macro-F1 and perplexity are no means of scores: scikit-learn's F1 and exp(-sum log-likelihood / sum tokens) are printed."""
+    pairs = [("a", "a"), ("b", "b"), ("b", "a"), ("b", "none of them"), ("a", "a"), ("c", "a")]
+    lines = [{"reference": reference, "answer": answer} for reference, answer in pairs]
+    scored(tmp_path, lines, judge="macro_f1", set=["labels=a,b,c"])
+    said = [answer if answer in "abc" else "" for _, answer in pairs]
+    expected = f1_score(
+        [reference for reference, _ in pairs], said, labels=["a", "b", "c"], average="macro", zero_division=0
+    )
+    assert f"6 scored, 0 unscored, macro_f1 {expected:.4f}" in capsys.readouterr().err
+    texts = [[("x", -1.0, 1)], [("y", -9.0, 3)]]
+    lines = [
+        {"likelihoods": [{"text": text, "log_likelihood": log, "tokens": tokens} for text, log, tokens in row]}
+        for row in texts
+    ]
+    scored(tmp_path, lines, judge="perplexity")
+    assert f"perplexity {math.exp(10 / 4):.4f}" in capsys.readouterr().err
+
+
+def test_an_interrupted_score_keeps_what_was_judged_and_promises_nothing(tmp_path, monkeypatch, capsys):
+    """The lines of the chunks that were done lie beside the output; without any, no file is left."""
+    monkeypatch.setattr("harness.cli.score.CHUNK", 2)
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text('{"answer": "a", "reference": "a"}\n' * 5)
+
+    def stopping(after):
+        def judge(built, name, cases, console):
+            yield from itertools.islice(whole(built, name, cases, console), after)
+            raise KeyboardInterrupt
+
+        return judge
+
+    whole = judge_all
+    for after, left in ((0, None), (2, 4)):
+        monkeypatch.setattr("harness.cli.score.judge_all", stopping(after))
+        with pytest.raises(KeyboardInterrupt):
+            score("token_f1", input=source, output=out)
+        part = tmp_path / "out.jsonl.part"
+        assert (len(part.read_text().splitlines()) if part.exists() else None) == left
+        assert not out.exists()
+    assert "4 of 5 lines are in" in capsys.readouterr().err
 
 
 def test_nothing_scored_is_status_5_and_a_misspelt_column_is_named(tmp_path, capsys):
