@@ -339,6 +339,8 @@ TABLE = [
     Bad(37, "secret in the suite", suite("suite: s\n", "suite: s\ndescription: sk-abcdefghijklmnopqrstuvwx\n"), ("suite.yaml:2:14:", "must not hold a secret", "env:")),
     Bad(38, "folder with something in it", nothing, ("'--to' must be a new or empty folder (got .)",), ("export", "latest", "--to", "."), ran=True),
     Bad(38, "folder for a report", nothing, ("the report must be written to a file (got the folder .)", "--out FILE"), ("report", "--out", "."), ran=True),
+    Bad(38, "report over the suite", nothing, ("'suite.yaml' is read, so nothing may be written there",), (*RUN, "--report", "suite.yaml")),
+    Bad(38, "verdict over recorded answers", nothing, ("'new.jsonl' is read, so nothing may be written there",), (*RUN, "--json", "new.jsonl")),
     Bad(38, "file for a folder", nothing, ("--home", "rows.jsonl"), (*RUN, "--home", "rows.jsonl")),
     Bad(38, "disk full", nothing, ("/dev/full", "No space left on device", "Name another"), (*GATE, "--json", "/dev/full"), ran=True),
     Bad(39, "store held by a process", held, ("store.duckdb: another process holds the store", "STAND_IN", "kill"), GATE, 4, ran=True),
@@ -378,3 +380,12 @@ def test_a_bad_input_is_refused_in_one_line(tmp_path, stored, monkeypatch, bad):
 def test_every_number_has_its_inputs():
     """One to forty-one."""
     assert {bad.number for bad in TABLE} == set(range(1, 42))
+
+
+@pytest.mark.parametrize("option", ["--report", "--json", "--junit", "--summary"])
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_spent(tmp_path, option):
+    """The place of every file is tried first: hours of training do not end without their report."""
+    place = Place(tmp_path)
+    status, [line] = place.muster("run", "suite.yaml", option, "rows.jsonl/file")
+    assert (status, "'rows.jsonl/file' must be a file that can be written" in line) == (2, True)
+    assert not (tmp_path / ".muster").exists()

@@ -220,13 +220,26 @@ def to_stdout(*surfaces: Path | None) -> bool:
 
 
 def keep_inputs(inputs: Sequence[Path | None], *surfaces: Path | None) -> None:
-    """No verdict is written over what was read. Raises UserError."""
+    """Nothing is written over what was read, nor found out at the end that it cannot be written. Raises UserError."""
+    import tempfile
+
     from harness.errors import UserError
 
     read = {path.resolve() for path in inputs if path is not None}
     for path in surfaces:
         if path is not None and path.resolve() in read:
-            raise UserError(f"'{path}' is read, so no verdict may be written there. Name another FILE, or none.")
+            raise UserError(f"'{path}' is read, so nothing may be written there. Name another FILE, or none.")
+        if path is None or str(path) == STDOUT:
+            continue
+        if path.is_dir():
+            raise UserError(f"'{path}' must be a file that can be written (it is a folder). Name another.")
+        if path.exists() and not path.is_file():  # a device, a pipe
+            continue
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=path.parent).close()
+        except OSError as error:
+            raise UserError(f"'{path}' must be a file that can be written ({error.strerror}). Name another.") from None
 
 
 def write_surfaces(verdicts: Sequence[Verdict], *, json: Path | None, junit: Path | None, summary: Path | None) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import shlex
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli.gate import Annotations, Inconclusive, JsonFile, JunitFile, SummaryFile, WhenInconclusive
+
+if TYPE_CHECKING:
+    from harness.running.plan import Plan
 
 
 class Engine(StrEnum):
@@ -70,7 +73,7 @@ def run(
         raise UserError("--workers are those of --engine ray. Leave it out.")
     console = Console(stderr=to_stdout(json, junit, summary), markup=False, emoji=False)
     plan = read_plan(suite, data=data, limit=limit, candidates=candidate or [], splits=split or [], baseline=baseline)
-    keep_inputs([plan.loaded.file, plan.loaded.data_path], json, junit, summary)
+    keep_inputs(files_read(plan), json, junit, summary, report)
     if no_gate or plan.loaded.suite.gate is None:
         refuse_verdict_files(json, junit, summary)
     else:
@@ -99,6 +102,16 @@ def run(
         annotations=in_workflow() if annotations is None else annotations,
     )  # fmt: skip
     raise typer.Exit(status)
+
+
+def files_read(plan: Plan) -> list[Path | None]:
+    """The suite's file, its data, splits of their own, and recorded answers."""
+    from harness.suite.grammar import AnswersModel
+
+    suite, loaded = plan.loaded.suite, plan.loaded
+    paths = [split.path for split in suite.splits.values()]
+    paths += [spec.model.path for spec in suite.candidates.values() if isinstance(spec.model, AnswersModel)]
+    return [loaded.file, loaded.data_path, *(loaded.resolve(path) for path in paths if path is not None)]
 
 
 def typed(suite: str, **options: object) -> str:
