@@ -29,6 +29,8 @@ def libraries():
 
     gc.collect()
     gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def pytest_collection_modifyitems(items):
