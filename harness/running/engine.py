@@ -188,7 +188,9 @@ class Ray(Engine):
         own: dict[str, Any] = {}
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
-        if not address:
+        if address:
+            os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # of half a minute each: Ray's 20 are too many
+        else:
             processors = max(os.cpu_count() or 1, self._count)
             own = {"address": "local", "num_cpus": processors, "include_dashboard": False}
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # its ports are open to nobody else
