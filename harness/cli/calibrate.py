@@ -49,7 +49,7 @@ def calibrate(
     """Compare a judge with human labels: every figure with its interval, kept for the reports."""
     from rich.console import Console
 
-    from harness.cli.score import build_judge, close, judge_all, read_cases
+    from harness.cli.score import build_judge, close, judge_all, judge_spec, read_cases
     from harness.cli.usage import show_usage
     from harness.data.sources import read_rows
     from harness.store import Home
@@ -60,6 +60,7 @@ def calibrate(
         Console(highlight=False, markup=False, emoji=False),
         Console(stderr=True, markup=False, emoji=False),
     )
+    judge_spec(judge, suite, set or [])  # before the labels, and before any model
     rows = read_rows(labels)
     said, clusters = read_labels(rows)
     ids, cases = read_cases(rows)
