@@ -50,6 +50,7 @@ def score(
     from harness.errors import ModelError
 
     console = Console(stderr=True, markup=False, emoji=False)
+    judge_spec(judge, suite, set or [])  # before the input, which may be large, and before any model
     refuse_output(output, input)
     rows = read_rows(input)
     ids, cases = read_cases(rows)
