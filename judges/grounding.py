@@ -17,7 +17,20 @@ from judges.wording import pairs, share, wording
 
 __all__ = ["FEATURES", "Grounded", "claims_of", "features_of", "ground", "is_evasion"]
 
-FEATURES = ("unsupported", "worst", "contradicted", "words", "content", "phrases", "names", "numbers")
+FEATURES = (
+    "unsupported",
+    "worst",
+    "nearest",
+    "contradicted",
+    "words",
+    "content",
+    "phrases",
+    "joined",
+    "names",
+    "numbers",
+)
+NEAREST = 2
+"""Sentences of the context that a claim is held against by themselves."""
 
 _OPENING = r"^\W*(?:(?:oh|well|yes|yeah|no|and|but|so|ok|okay|actually|hmm|wow|haha|ah)\b\W*)*"
 _CHIT_CHAT = re.compile(
@@ -68,17 +81,26 @@ def _is_courtesy(sentence: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim with what the decisive window of the context says of it, and what the nearest sentences say."""
+
+    text: str
+    opinion: Entailment
+    nearest: Entailment
+
+
+@dataclass(frozen=True, slots=True)
 class Grounded:
-    """What was found of one text: P(ungrounded), the evidence for it, and each claim with the decisive window's opinion."""
+    """What was found of one text: P(ungrounded), the evidence for it, and its claims."""
 
     probability: float
-    claims: tuple[tuple[str, Entailment], ...]
+    claims: tuple[Claim, ...]
     evidence: dict[str, Any]
 
     @property
     def contradicted(self) -> float:
         """Share of claims that are labelled contradiction."""
-        return sum(result.label == "contradiction" for _, result in self.claims) / len(self.claims)
+        return sum(claim.opinion.label == "contradiction" for claim in self.claims) / len(self.claims)
 
 
 def ground(entailer: Entailer, texts: Sequence[tuple[str, str, str]]) -> list[Grounded | None]:
@@ -92,29 +114,53 @@ def ground(entailer: Entailer, texts: Sequence[tuple[str, str, str]]) -> list[Gr
 
 def features_of(
     entailer: Entailer, texts: Sequence[tuple[str, str, str]]
-) -> list[tuple[tuple[tuple[str, Entailment], ...], dict[str, float]] | None]:
-    """For each (text, context, input) the claims with the NLI model's opinion, and the features; None without a claim."""
+) -> list[tuple[tuple[Claim, ...], dict[str, float]] | None]:
+    """For each (text, context, input) the claims with the NLI model's opinions, and the features; None without a claim."""
     claims = [claims_of(entailer.claims(text), f"{context}\n{question}") for text, context, question in texts]
     asked = [(context, claim) for (_, context, _), found in zip(texts, claims, strict=True) for claim in found]
-    results = iter(entailer.entail(asked, window=WINDOW))
-    rows = [tuple((claim, next(results)) for claim in found) for found in claims]
+    near = [(nearest_sentences(context, claim), claim) for context, claim in asked]
+    results = entailer.entail([*asked, *near], window=WINDOW)
+    opinions = zip(results[: len(asked)], results[len(asked) :], strict=True)
+    rows = [tuple(Claim(claim, *next(opinions)) for claim in found) for found in claims]
     return [
-        (found, _features(text, context, [result for _, result in found])) if found else None
+        (found, _features(text, context, found)) if found else None
         for (text, context, _), found in zip(texts, rows, strict=True)
     ]
 
 
-def _features(text: str, context: str, results: Sequence[Entailment]) -> dict[str, float]:
-    unsupported = [1.0 - result.entailment for result in results]
-    said = wording(" ".join(s for s in split_sentences(text) if not _is_courtesy(s)))
-    known = wording(context)
+def nearest_sentences(context: str, claim: str) -> str:
+    """The `NEAREST` sentences of a context that share most with a claim, in their order; earlier ones where they are equal."""
+    sentences = split_sentences(context)
+    said = wording(claim)
+
+    def shared(place: int) -> float:
+        known = wording(sentences[place])
+        return share(said.stems, known.stems) + share(said.tokens, set(known.tokens)) / 2
+
+    places = sorted(range(len(sentences)), key=shared, reverse=True)[:NEAREST]
+    return " ".join(sentences[place] for place in sorted(places))
+
+
+def _features(text: str, context: str, claims: Sequence[Claim]) -> dict[str, float]:
+    unsupported = [1.0 - claim.opinion.entailment for claim in claims]
+    sentences = [sentence for sentence in split_sentences(text) if not _is_courtesy(sentence)]
+    said, known = wording(" ".join(sentences)), wording(context)
+    known_phrases = [set(pairs(wording(sentence).tokens)) for sentence in split_sentences(context)]
     return {
         "unsupported": sum(unsupported) / len(unsupported),
         "worst": max(unsupported),
-        "contradicted": max(result.contradiction for result in results),
+        "nearest": sum(1.0 - claim.nearest.entailment for claim in claims) / len(claims),
+        "contradicted": max(claim.opinion.contradiction for claim in claims),
         "words": 1 - share(said.tokens, set(known.tokens)),
         "content": 1 - share(said.stems, known.stems),
         "phrases": 1 - share(pairs(said.tokens), set(pairs(known.tokens))),
+        "joined": max((_joined(sentence, known_phrases) for sentence in sentences), default=0.0),
         "names": 1 - share(said.names, known.stems),
         "numbers": 1 - share(said.numbers, known.stems),
     }
+
+
+def _joined(sentence: str, known: Sequence[set[tuple[str, str]]]) -> float:
+    """The share of a sentence's phrases that no one sentence of the context holds."""
+    phrases = pairs(wording(sentence).tokens)
+    return 1 - max((share(phrases, held) for held in known), default=0.0)

@@ -7,10 +7,13 @@ after it, "I love gardening too"). All other sentences are claims, and of each t
 windows of at most 160 tokens, entails or contradicts it. Where an answer has no such claim, its questions and chit-chat are
 claims as far as they bring in a content word that neither context nor input holds ("Have you read the novel by King?").
 Features, from 0 to 1, each counting against the answer: `unsupported`, the claims' mean of 1 - P(entailment); `worst`, the
-largest of them; `contradicted`, the largest P(contradiction); and, over all the answer but its courtesies, the shares that the
-context lacks: of `words`, of `content` words (stems), of `phrases` (two words in a row), of `names` and of `numbers`. Weights
-fitted on labelled answers (judges/models/hallucination) make P(ungrounded) of them; each contribution stands in the evidence, and
-the share of contradicted claims apart. Mean and worst count both: one wrong claim in ten is a hallucination, and ten are worse.
+largest of them; `nearest`, their mean where the premise is only the two sentences of the context that share most words with the
+claim, since a small NLI model loses a fact among others; `contradicted`, the largest P(contradiction); over all the answer but
+its courtesies, the shares that the context lacks: of `words`, of `content` words (stems), of `phrases` (two words in a row), of
+`names` and of `numbers`; and `joined`, the largest share of a sentence's phrases that no one sentence of the context holds, for
+facts that are wrongly joined come from several. Weights fitted on labelled answers (judges/models/hallucination) make
+P(ungrounded) of them; each contribution stands in the evidence, and the share of contradicted claims apart. Mean and worst count
+both: one wrong claim in ten is a hallucination, and ten are worse.
 
 With a *reference* only: how far the claims are contradicted, since a reference need not say all that is true: half the mean and
 half the largest square of the claims' P(contradiction by the reference), squared so that doubts about a paraphrase weigh little;
@@ -21,7 +24,7 @@ An answer without a claim hallucinates nothing: 0, labelled `empty` (blank), `re
 labels: contradicted (some claim is; with a context, if the score is 0.5 or more), unsupported (0.5 or more), grounded.
 
 Judged well: a name, number or fact that the context lacks; a claim that the context says in other words. Judged ill: claims that
-need arithmetic or several passages, and facts of the context wrongly joined.
+need arithmetic or several passages, and facts that a long summary joins wrongly.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ from judges.nli import WINDOW, Entailer, Entailment
 from judges.sentences import split_sentences
 from judges.weights import read_weights
 
-VERSION = 3
+VERSION = 4
 
 
 class HallucinationJudge:
@@ -99,7 +102,10 @@ def by_grounds(entailer: Entailer, cases: Sequence[tuple[Case, tuple[str, ...]]]
             continue
         score = found.probability
         label = "grounded" if score < 0.5 else "contradicted" if found.contradicted else "unsupported"
-        rows = [{"sentence": claim, **_opinion(result)} for claim, result in found.claims]
+        rows = [
+            {"sentence": claim.text, **_opinion(claim.opinion), "nearest": _opinion(claim.nearest)}
+            for claim in found.claims
+        ]
         contradicted = round(found.contradicted, 6)
         evidence = {"basis": "context", "contradicted": contradicted, **found.evidence, "sentences": rows}
         scored.append((score, label, evidence))

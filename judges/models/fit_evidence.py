@@ -42,13 +42,19 @@ NLI = "embedded:nli"
 ROWS, LONG_ROWS = 160, 60
 """Most rows of a set about which the NLI model is asked; of a set with articles as context."""
 LONG_WORDS = 200
-OPINIONS = frozenset({"contradicted", "entailed", "covered", "unsupported", "worst"})
+OPINIONS = frozenset({"contradicted", "entailed", "covered", "unsupported", "worst", "nearest"})
 """The features that are the NLI model's; the others are wording, known of all rows at no cost."""
-FLOORS = {
-    "contradicted": 0.7, "entailed": 0.5, "covered": 0.5, "unsupported": 0.5, "worst": 0.5,
-    "words": 2.5, "numbers": 0.3, "names": 0.3, "negation": 0.2, "evasive": 1.0,
+FLOORS: Mapping[str, Mapping[str, float]] = {
+    "correctness": {
+        "contradicted": 0.7, "entailed": 0.5, "covered": 0.5, "words": 2.5, "numbers": 0.3, "names": 0.3,
+        "negation": 0.2, "evasive": 1.0,
+    },
+    "hallucination": {
+        "contradicted": 0.7, "unsupported": 0.5, "worst": 0.5, "nearest": 1.0, "words": 2.5, "joined": 2.0, "numbers": 0.3,
+        "names": 2.0,
+    },
 }  # fmt: skip
-"""Least weights, in log-odds: what the definitions demand whatever the sets say."""
+"""Least weights, in log-odds: what the definitions demand, or sets of other kinds (see DECISIONS.md), whatever these sets say."""
 WEAK = {
     "correctness": "Weak where an answer must be reasoned out (students' science), or hides a negation in a long sentence.",
     "hallucination": "Weak on extractive summaries (QAGS), whose facts are wrongly joined, and on long knowledge (FaithDial).",
@@ -101,14 +107,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=FOLDER)
+    parser.add_argument("--judge", nargs="*", choices=sorted(FLOORS), default=sorted(FLOORS), help="default: both")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     entailer = Entailer(ModelRoom(Path.cwd()).pair_classifier(NLI))
-    graded = {name: _labelled(entailer, rows, _graded) for name, rows in graded_sets(options.data).items()}
-    _fit("correctness", dict(correctness.FEATURES), correctness.AGAINST, graded, entailer, options.out)
-    grounded = {name: _labelled(entailer, rows, _grounded) for name, rows in grounded_sets(options.data).items()}
-    parts = {"context": grounding.FEATURES}
-    _fit("hallucination", parts, frozenset(), grounded, entailer, options.out)
+    if "correctness" in options.judge:
+        graded = {name: _labelled(entailer, rows, _graded) for name, rows in graded_sets(options.data).items()}
+        _fit("correctness", dict(correctness.FEATURES), correctness.AGAINST, graded, entailer, options.out)
+    if "hallucination" in options.judge:
+        grounded = {name: _labelled(entailer, rows, _grounded) for name, rows in grounded_sets(options.data).items()}
+        _fit("hallucination", {"context": grounding.FEATURES}, frozenset(), grounded, entailer, options.out)
 
 
 # --------------------------------------------------------------------------------------------------------------- data
@@ -257,14 +265,18 @@ def recall(part: str, whole: str) -> float:
 
 
 def fit(
-    sets: Sequence[LabelledSet], every: Sequence[str], names: Sequence[str], against: frozenset[str]
+    sets: Sequence[LabelledSet],
+    every: Sequence[str],
+    names: Sequence[str],
+    against: frozenset[str],
+    least: Mapping[str, float],
 ) -> tuple[Vector, float]:
     """A weight for each column of `every` (0 for what is not among `names`), and the intercept (the mean of the sets').
 
     First the wordings among themselves, on all rows; then the NLI model's opinions beside their sum.
     """
     signs = np.array([-1.0 if name in against else 1.0 for name in every])
-    floors = np.array([FLOORS.get(name, 0.0) if name in names else 0.0 for name in every])
+    floors = np.array([least.get(name, 0.0) if name in names else 0.0 for name in every])
     opinions = [every.index(name) for name in names if name in OPINIONS]
     wordings = [every.index(name) for name in names if name not in OPINIONS]
     weights = np.zeros(len(every))
@@ -325,10 +337,10 @@ def _fit(
     every = max(parts.values(), key=len)
     document: dict[str, Any] = {"fitted_with": NLI, "fitted_key": entailer.key, "parts": {}}
     for part, names in parts.items():
-        weights, intercept = fit(list(sets.values()), every, names, against)
+        weights, intercept = fit(list(sets.values()), every, names, against, FLOORS[judge])
         rounded = {name: round(float(weights[every.index(name)]), 4) + 0.0 for name in names}
         document["parts"][part] = {"intercept": round(intercept, 4), "coefficients": rounded}
-    table = measure(sets, every, against)
+    table = measure(sets, every, against, FLOORS[judge])
     folder = out / judge
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "weights.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
@@ -336,7 +348,9 @@ def _fit(
     print(f"{judge}\n{table}\n{json.dumps(document['parts'], indent=1)}")
 
 
-def measure(sets: Mapping[str, LabelledSet], every: Sequence[str], against: frozenset[str]) -> str:
+def measure(
+    sets: Mapping[str, LabelledSet], every: Sequence[str], against: frozenset[str], least: Mapping[str, float]
+) -> str:
     """A table: AUROC on each set of baseline, NLI alone, and the judge fitted with the set, in folds, and without the set."""
     lines = [
         "| set | rows | word recall | NLI alone | judge, in fit | 5 folds by group | fitted without the set |",
@@ -344,7 +358,7 @@ def measure(sets: Mapping[str, LabelledSet], every: Sequence[str], against: froz
     ]
 
     def scored(data: LabelledSet, fitted_on: Sequence[LabelledSet]) -> Vector:
-        return data.features @ fit(fitted_on, every, every, against)[0]
+        return data.features @ fit(fitted_on, every, every, against, least)[0]
 
     for name, data in sets.items():
         others = [other for key, other in sets.items() if key != name]
@@ -360,7 +374,7 @@ def measure(sets: Mapping[str, LabelledSet], every: Sequence[str], against: froz
                 nli=data.nli[kept],
                 worded=data.worded.without(list(data.groups[left])),
             )
-            score = data.features[left] @ fit([*others, apart], every, every, against)[0]
+            score = data.features[left] @ fit([*others, apart], every, every, against, least)[0]
             folds.append(roc_auc_score(data.positive[left], score))
         figures = [
             roc_auc_score(data.positive, score)
@@ -379,7 +393,7 @@ def _card(judge: str, document: Mapping[str, Any], table: str) -> str:
         + "\n".join(f"| {name} | {weight} |" for name, weight in row["coefficients"].items())
         for part, row in document["parts"].items()
     )
-    floors = ", ".join(f"{name} {value}" for name, value in FLOORS.items() if name in str(document))
+    floors = ", ".join(f"{name} {value}" for name, value in FLOORS[judge].items())
     return f"""# {judge}: the weights of its evidence
 
 How `judges/{judge}.py` makes one score of entailment and wording: a logistic regression of few features in [0, 1], each with a

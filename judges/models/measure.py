@@ -38,6 +38,7 @@ from harness.suite.grammar import (
 )
 from judges import JudgeBuilder
 from judges.calibration import calibrate, read_truth
+from judges.grounding import nearest_sentences
 from judges.models.labelled import SEED, is_held_out, read
 from judges.models.train_nli import HELD_OUT, TASK_SHARE
 from judges.models.train_relevance import TRECQA_HELD_OUT
@@ -97,6 +98,8 @@ class LabelledSet:
     stored: str = ""
     """Name of the system whose stored predictions stand in `Labelled.other`."""
     published: str = ""
+    pairs: bool = False
+    """Whether it also counts how many pairs of one group are in the right order."""
 
 
 # ----------------------------------------------------------------------------------------------------------- baselines
@@ -185,6 +188,29 @@ def all_sets(data: Path, room: ModelRoom) -> list[LabelledSet]:
     ]
 
 
+def summary_sentences(*, labels: tuple[Any, Any], nearest: bool = False) -> Callable[[Path], Iterator[Labelled]]:
+    """Sentences of QAGS's summaries that have both right and wrong ones (`labels`), beside the article.
+
+    With `nearest` the context is the two sentences of the article that are nearest to the sentence in words, as in the task of
+    Falke et al. (2019): which of two sentences on the same source is right?
+    """
+
+    def rows(data: Path) -> Iterator[Labelled]:
+        for row in read(data / "hallucination/qags_cnndm.jsonl"):
+            wrong = [sentence["votes"].count("no") > sentence["votes"].count("yes") for sentence in row["sentences"]]
+            if len(set(wrong)) == 2:
+                for sentence, label in zip(row["sentences"], wrong, strict=True):
+                    text, article = sentence["text"], row["context"]
+                    context = nearest_sentences(article, text) if nearest else article
+                    case = Case(id="", answer=text, references=(context,), contexts=(context,))
+                    yield Labelled(case=case, label=labels[label], group=article)
+
+    return rows
+
+
+SOURCE_SENTENCES = "right and wrong sentences of a news summary, two source sentences given"
+
+
 def _entailment_sets(baselines: Mapping[str, Baseline]) -> list[LabelledSet]:
     def pairs(file: str, held_out: float = 0.0, group: str = "premise") -> Callable[[Path], Iterator[Labelled]]:
         def rows(data: Path) -> Iterator[Labelled]:
@@ -220,6 +246,8 @@ def _entailment_sets(baselines: Mapping[str, Baseline]) -> list[LabelledSet]:
             "held out", positive=("entailment",)),
         one("qnli_dev", "question as premise, sentence as hypothesis", "nli/qnli_dev.jsonl", "unseen",
             positive=("entailment",)),
+        LabelledSet(judge="entailment", name="qags_source_sentences", what=SOURCE_SENTENCES, rows=summary_sentences(nearest=True,
+            labels=("entailment", "not_entailment")), seen="unseen", baselines=baselines, positive=("entailment",), pairs=True),
     ]  # fmt: skip
 
 
@@ -254,6 +282,7 @@ def _correctness_sets(baselines: Mapping[str, Baseline]) -> list[LabelledSet]:
         one("beetle_test_held_out", "students on electricity, held-out questions",
             students(beetle, held_out=True), "fitted", at_least=2),
         one("scientsbank", "pupils on science", students(scients, held_out=True), "fitted", at_least=2),
+        one("qags_source_sentences", SOURCE_SENTENCES, summary_sentences(nearest=True, labels=(1, 0)), "unseen", pairs=True),
     ]  # fmt: skip
 
 
@@ -305,6 +334,9 @@ def _hallucination_sets(baselines: Mapping[str, Baseline]) -> list[LabelledSet]:
         one("entfa_xsum", "news summaries of one sentence", entfa, "fitted"),
         one("factcheckgpt", "claims and web passages",
             grounded("factcheckgpt_claim_evidence_stance", text="hypothesis", context="premise", clear=stance), "fitted"),
+        one("qags_sentences", "right and wrong sentences of a news summary, the article given", summary_sentences(labels=(0, 1)),
+            "fitted", pairs=True),
+        one("qags_source_sentences", SOURCE_SENTENCES, summary_sentences(nearest=True, labels=(0, 1)), "fitted", pairs=True),
     ]  # fmt: skip
 
 
@@ -434,6 +466,9 @@ def measured(judge: Judge, one: LabelledSet, rows: Sequence[Labelled]) -> Calibr
     beside = baselines(one, kept, card.headline.name, values, positive)
     figures = tuple(replace(f, value=_short(f.value), low=_short(f.low), high=_short(f.high)) for f in card.figures)
     record = {**card.record, "baselines": beside, "what": one.what, "published": published(one, kept)}
+    if one.pairs and positive is not None:
+        share, count = ordered([judgements[i].score or 0.0 for i in scored], positive, [groups[i] for i in scored])
+        record |= {"pairs_in_order": round(share, 4), "pairs": count}
     return replace(card, figures=figures, seen=one.seen, record=record)
 
 
@@ -453,6 +488,19 @@ def baselines(
         elif positive is not None and 0 < positive.sum() < len(positive):
             found[name] = float(roc_auc_score(positive, scores))
     return {name: round(value, 4) for name, value in found.items() if not math.isnan(value)}
+
+
+def ordered(scores: Sequence[float], positive: Sequence[Any], groups: Sequence[str]) -> tuple[float, int]:
+    """Of the pairs of a positive and a negative row of one group, the share with the positive's score higher, and their number.
+
+    A tie counts half. Without any pair the share is NaN.
+    """
+    found: list[float] = []
+    for group in dict.fromkeys(groups):
+        own = [i for i, name in enumerate(groups) if name == group]
+        high, low = ([scores[i] for i in own if bool(positive[i]) == side] for side in (True, False))
+        found += [(a > b) + (a == b) / 2 for a in high for b in low]
+    return (sum(found) / len(found) if found else math.nan), len(found)
 
 
 def published(one: LabelledSet, rows: Sequence[Labelled]) -> str:
@@ -497,6 +545,8 @@ def _row(card: Calibration) -> str:
     ends = figure_text(card.headline).partition(" ")[2]
     second = figures.get("auroc") if card.headline.name == "spearman" else None
     extra = f"; AUROC {figure_text(second)}" if second is not None else ""
+    if "pairs" in card.record:
+        extra += f"; {number(card.record['pairs_in_order'])} of {card.record['pairs']} pairs in order"
     best = figures.get("balanced_accuracy_at_best")
     error = figures.get("expected_calibration_error")
     beside = card.record.get("baselines", {})
@@ -535,7 +585,8 @@ Each kind of judge is one module here; its docstring is its definition (`muster 
 from public labelled sets, every case sent through the judge as `muster score` sends it. Figures have 95 % intervals (BCa
 bootstrap over premises, questions or texts, see `calibration.py`); *n* is a seeded sample of the set. *At its best
 threshold*: balanced accuracy, cross-fitted. *Best baseline*: the best of what needs no judge, on the same rows: word recall,
-token F1, MiniLM cosine, the majority class. *Published*: what others report, on rows of their own. The same cards stand in
+token F1, MiniLM cosine, the majority class. *Published*: what others report, on rows of their own. *In order*: of pairs of a
+right and a wrong sentence on one article, those where the judge prefers the right one. The same cards stand in
 `models/calibrations.json`, and a report shows them beside the scores of a judge with the same fingerprint.
 Your data are not these: `muster calibrate JUDGE --labels FILE` measures a judge on your own.
 """

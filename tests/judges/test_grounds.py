@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from harness.records import Case
 from judges.correctness import AGAINST, FEATURES, CorrectnessJudge, compare, nearest_references
 from judges.entailment import EntailmentJudge
-from judges.grounding import claims_of, ground, is_evasion
+from judges.grounding import claims_of, ground, is_evasion, nearest_sentences
 from judges.hallucination import HallucinationJudge
 from judges.nli import Entailer
 from judges.retrieval import ContextRelevanceJudge, GroundingJudge
@@ -258,6 +258,54 @@ class TestHallucination:
         assert mixed.evidence["basis"] == "context"
         assert mixed.evidence["contradicted"] == 0.0
 
+    def test_joining_halves_of_two_sentences_counts_against(self):
+        """Words and phrases of the context are repeated alike; only one of the answers keeps to one of its sentences."""
+        judge = HallucinationJudge("h", Entailer(Opinions({})))
+        context = "Red green blue. Old new tall."
+        kept, joined = judged(
+            judge, *[case(a, contexts=(context,)) for a in ("Green blue red green.", "Red green new tall.")]
+        )
+        of_kept, of_joined = (
+            {name: row["value"] for name, row in judgement.evidence["features"].items()} for judgement in (kept, joined)
+        )
+        assert {name for name in of_kept if of_kept[name] != of_joined[name]} == {"joined"}
+        assert (of_kept["joined"], of_joined["joined"]) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+        assert joined.score > kept.score
+
+    def test_a_fact_among_many_is_found_by_the_nearest_sentences(self):
+        """An NLI model that is lost in more than two sentences supports the claim all the same."""
+
+        class Lost(Opinions):
+            def probabilities(self, pairs):
+                return [(0.9, 0.1, 0.0) if premise.count(".") <= 2 else (0.1, 0.9, 0.0) for premise, _ in pairs]
+
+        context = f"{BESIDE} The strain of the muscle is slight. Crayons are made of wax. {BESIDE}"
+        judgement = judged(HallucinationJudge("h", Entailer(Lost({}))), case(RIGHT, contexts=(context,)))[0]
+        assert judgement.evidence["features"]["nearest"]["value"] == pytest.approx(0.1)
+        assert judgement.evidence["features"]["unsupported"]["value"] == pytest.approx(0.9)
+        assert "strain of the muscle" in judgement.evidence["sentences"][0]["nearest"]["premise"]
+
+    @settings(max_examples=50, deadline=None)
+    @given(
+        words=st.lists(
+            st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=4), min_size=1, max_size=6, unique_by=tuple
+        ),
+        said=st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=4, unique=True),
+    )
+    def test_no_sentence_shares_more_words_than_the_nearest(self, words, said):
+        """At most two sentences of the context, in their order, and none that is left out shares more."""
+        sentences = [" ".join(f"x{word}x" for word in row).capitalize() + "." for row in words]
+        context, claim = " ".join(sentences), " ".join(f"x{word}x" for word in said)
+        found = split_sentences(nearest_sentences(context, claim))
+        assert len(found) == min(2, len(sentences))
+        assert [s for s in sentences if s in found] == found
+
+        def shared(sentence):
+            return share(wording(claim).tokens, set(wording(sentence).tokens))
+
+        others = [s for s in sentences if s not in found]
+        assert max(map(shared, others), default=0) <= min(map(shared, found))
+
     def test_contradicted_claims_are_counted_apart(self, hallucination):
         """One of two claims is contradicted."""
         judgement = judged(hallucination, case(f"{WRONG} {BESIDE}", contexts=(REFERENCE,)))[0]
@@ -462,7 +510,7 @@ def test_one_sentence_of_1000_words_or_one_word_of_3000_letters_is_judged():
 
         model = Letters({}, max_tokens=128)
         found = ground(Entailer(model), [(giant, REFERENCE, "")])[0]
-        assert "".join(claim for claim, _ in found.claims).replace(" ", "") == giant.replace(" ", "")
+        assert "".join(claim.text for claim in found.claims).replace(" ", "") == giant.replace(" ", "")
         assert all(sum(model.count_tokens(pair)) < 128 for pair in model.asked)
 
 

@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 from harness.records import Case
 from harness.store.calibrations import shipped_calibrations
 from judges.models.labelled import is_held_out
-from judges.models.measure import Labelled, LabelledSet, f1_of_reference, measured, new_words, sampled, table
+from judges.models.measure import Labelled, LabelledSet, f1_of_reference, measured, new_words, ordered, sampled, table
 from judges.overlap import OverlapJudge
 
 WORDS = ["red", "green", "blue", "old", "new", "tall"]
@@ -41,6 +41,14 @@ def test_a_set_is_measured_beside_its_baseline():
     assert f"| words | made up | 60 (10 unscored) | AUROC **{card.headline.value:.3f}** (" in shown
     assert f"| F1 {expected:.3f}" in shown
     assert "| someone 0.9 | unseen |" in shown
+
+
+def test_pairs_in_order_are_counted_within_groups():
+    """Two pairs of group a (one right, one a tie), one wrong pair of b, none of c, which has one side only: 1.5 of 3."""
+    rows = [("a", 1, 0.9), ("a", 0, 0.9), ("a", 0, 0.1), ("b", 1, 0.2), ("b", 0, 0.3), ("c", 1, 0.0), ("c", 1, 1.0)]
+    groups, positive, scores = zip(*rows, strict=True)
+    assert ordered(scores, positive, groups) == (0.5, 3)
+    assert np.isnan(ordered([1.0, 0.0], [1, 0], ["a", "b"])[0])
 
 
 def test_samples_are_always_the_same_rows():
