@@ -57,7 +57,8 @@ FLOORS: Mapping[str, Mapping[str, float]] = {
 """Least weights, in log-odds: what the definitions demand, or sets of other kinds (see DECISIONS.md), whatever these sets say."""
 WEAK = {
     "correctness": "Weak where an answer must be reasoned out (students' science), or hides a negation in a long sentence.",
-    "hallucination": "Weak on extractive summaries (QAGS), whose facts are wrongly joined, and on long knowledge (FaithDial).",
+    "hallucination": "Weak on news summaries that are all but copied (QAGS), and no better than word recall on knowledge of many"
+    " sentences (FaithDial).",
 }
 PENALTY = 0.002
 """Ridge penalty on weights of standardised features, in units of the mean log loss."""

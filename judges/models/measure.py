@@ -297,7 +297,9 @@ def _hallucination_sets(baselines: Mapping[str, Baseline]) -> list[LabelledSet]:
         def rows(data: Path) -> Iterator[Labelled]:
             for row in read(data / f"hallucination/{file}.jsonl"):
                 if row["label"] in clear and (not held_out or is_held_out(row[context], held_out)):
-                    case = Case(id="", answer=row[text], input=row.get("message"), contexts=(row[context],))
+                    case = Case(
+                        id="", answer=row[text], input=row.get("message", row.get("history")), contexts=(row[context],)
+                    )
                     yield Labelled(case=case, label=clear[row["label"]], group=row[context])
 
         return rows
@@ -335,8 +337,9 @@ def _hallucination_sets(baselines: Mapping[str, Baseline]) -> list[LabelledSet]:
         one("factcheckgpt", "claims and web passages",
             grounded("factcheckgpt_claim_evidence_stance", text="hypothesis", context="premise", clear=stance), "fitted"),
         one("qags_sentences", "right and wrong sentences of a news summary, the article given", summary_sentences(labels=(0, 1)),
-            "fitted", pairs=True),
-        one("qags_source_sentences", SOURCE_SENTENCES, summary_sentences(nearest=True, labels=(0, 1)), "fitted", pairs=True),
+            "fitted", pairs=True, limit=400),
+        one("qags_source_sentences", SOURCE_SENTENCES, summary_sentences(nearest=True, labels=(0, 1)), "fitted", pairs=True,
+            limit=400),
     ]  # fmt: skip
 
 
