@@ -470,7 +470,9 @@ def measured(judge: Judge, one: LabelledSet, rows: Sequence[Labelled]) -> Calibr
     figures = tuple(replace(f, value=_short(f.value), low=_short(f.low), high=_short(f.high)) for f in card.figures)
     record = {**card.record, "baselines": beside, "what": one.what, "published": published(one, kept)}
     if one.pairs and positive is not None:
-        share, count = ordered([judgements[i].score or 0.0 for i in scored], positive, [groups[i] for i in scored])
+        share, count = ordered(
+            [judgements[i].score or 0.0 for i in scored], positive.tolist(), [groups[i] for i in scored]
+        )
         record |= {"pairs_in_order": round(share, 4), "pairs": count}
     return replace(card, figures=figures, seen=one.seen, record=record)
 
