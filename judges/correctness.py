@@ -12,17 +12,23 @@ An NLI model gives meaning, wording gives names, numbers and negations, and weig
   its pairs of neighbouring words that the rest repeats; `precise`: the share of the answer's content words that reference or
   question hold; `numbers`, `names`: the shares of the reference's that the rest repeats.
 - `negation` (against): one of rest and reference is negated, the other is not; `evasive` (against): some sentence evades.
+- `reversed` (against): a sentence that repeats most of a reference's sentence turns it round: a "not" more or less or another
+  number, as far as NLI sees a contradiction; a word for its opposite, two words exchanged (`judges.reversal`).
 
-`direction`: *forward* (precision) asks for contradicted, entailed, precise, negation and evasive; *backward* (coverage) for
-covered and what the reference shares; *both*, the default, for all. A question stands before answer and reference alike ("Who
-designed it? Raymond Unwin") where it and the reference have at most 40 words, so short answers are judged as statements are.
+`direction`: *forward* (precision) asks for contradicted, entailed, precise, negation, reversed and evasive; *backward*
+(coverage) for covered and what the reference shares; *both*, the default, for all. A question stands before answer and reference
+alike ("Who designed it? Raymond Unwin") where it and the reference have at most 40 words, so short answers are judged as
+statements are.
 Premises are read in windows of at most 160 tokens, so a long reference is searched to its end. Of several references any one
 will do: the best counts, of the three nearest in words; a short reference with slashes ("Raymond Unwin/architect Barry
 Parker") is several. An empty answer scores 0, and so does one that only evades ("I don't know"; label `refusal`), unless a
 reference evades as well.
 Labels: correct (0.5 or more), contradictory (below, and contradicted), partly (0.25 or more), incorrect.
 
-Judged well: the reference's facts in other words; a name within a long answer. Judged ill: reasoning; dosages in long texts.
+"Sydney, not Canberra" says Sydney: what is only denied supports nothing.
+
+Judged well: the reference's facts in other words; a name within a long answer. Judged ill: reasoning; another content word in a
+long sentence, such as a drug; dangerous advice added to a right answer.
 """
 
 from __future__ import annotations
@@ -36,11 +42,12 @@ from harness.records import Case, Failure, Judgement, Metric, fingerprint
 from judges.grounding import is_evasion
 from judges.judging import Scored, judge_each
 from judges.nli import WINDOW, Entailer, Entailment
+from judges.reversal import asserted, reversal
 from judges.sentences import split_sentences
 from judges.weights import read_weights
 from judges.wording import pairs, share, wording
 
-VERSION = 3
+VERSION = 4
 SHORT = 40
 """Words. A longer input is a letter, not a question, and would drown what stands after it; a longer reference says by itself
 what it is about."""
@@ -51,14 +58,14 @@ CONTRADICTED = 0.5
 
 Direction = Literal["forward", "backward", "both"]
 FEATURES: dict[Direction, tuple[str, ...]] = {
-    "forward": ("contradicted", "entailed", "precise", "negation", "evasive"),
+    "forward": ("contradicted", "entailed", "precise", "negation", "reversed", "evasive"),
     "backward": ("covered", "words", "content", "phrases", "numbers", "names"),
     "both": (
         "contradicted", "entailed", "covered", "words", "content", "phrases", "precise", "numbers", "names",
-        "negation", "evasive",
+        "negation", "reversed", "evasive",
     ),
 }  # fmt: skip
-AGAINST = frozenset({"contradicted", "negation", "evasive"})
+AGAINST = frozenset({"contradicted", "negation", "reversed", "evasive"})
 """Features whose weight is negative; the others' is positive."""
 _ALTERNATIVE = re.compile(r"(?<=[^\W\d_])\s*/\s*(?=\w)|(?<=\w)\s*/\s*(?=[^\W\d_])")
 
@@ -157,15 +164,16 @@ class _Draft:
         self._entailer = entailer
         self._question = (case.input or "").strip()
         self._reference = reference
+        self._known = asserted(reference)
         self._framing = self._question != "" and is_short(self._question) and is_short(reference)
-        self._sentences = entailer.claims(case.answer or "")
+        self._sentences = entailer.claims(asserted(case.answer or ""))
         self._forward: list[Entailment] = []
         self._readings: list[str] = []
         """What supports: the sentences that are not contradicted, as one text; failing that, each sentence by itself."""
         self.later: dict[tuple[str, str], Entailment] = {}
 
     def forward_pairs(self) -> list[tuple[str, str]]:
-        return [(self._framed(self._reference), self._framed(sentence)) for sentence in self._sentences]
+        return [(self._framed(self._known), self._framed(sentence)) for sentence in self._sentences]
 
     def read(self, results: Iterator[Entailment]) -> None:
         """Takes its share of the forward results."""
@@ -177,10 +185,10 @@ class _Draft:
         """The rest as one hypothesis, where it is several sentences and not too long."""
         whole = self._readings[0]
         several = len(self._readings) == 1 and whole not in self._sentences
-        return [(self._framed(self._reference), self._framed(whole))] if several and self._entailer.fits(whole) else []
+        return [(self._framed(self._known), self._framed(whole))] if several and self._entailer.fits(whole) else []
 
     def backward_pairs(self) -> list[tuple[str, str]]:
-        parts = self._entailer.claims(self._reference)
+        parts = self._entailer.claims(self._known)
         return [(self._framed(reading), self._framed(part)) for reading in self._readings for part in parts]
 
     def comparison(self, direction: Direction) -> Comparison:
@@ -194,7 +202,7 @@ class _Draft:
             for sentence, result in zip(self._sentences, self._forward, strict=True)
         ]
         rows += [
-            {"sentence": hypothesis, "direction": "whole" if premise == self._framed(self._reference) else "backward",
+            {"sentence": hypothesis, "direction": "whole" if premise == self._framed(self._known) else "backward",
              **_opinion(result)}
             for (premise, hypothesis), result in self.later.items()
         ]  # fmt: skip
@@ -204,7 +212,7 @@ class _Draft:
         return f"{self._question} {text}" if self._framing else text
 
     def _features(self, reading: str) -> dict[str, float]:
-        rest, known, asked = wording(reading), wording(self._reference), wording(self._question)
+        rest, known, asked = wording(reading), wording(self._known), wording(self._question)
         everything = wording(" ".join(self._sentences))
         news = (known.stems - asked.stems) or known.stems
         words = share(known.tokens, set(rest.tokens))
@@ -222,11 +230,15 @@ class _Draft:
             "numbers": share(known.numbers, rest.stems | asked.stems),
             "names": share(known.names, rest.stems | asked.stems),
             "negation": float(rest.negated != known.negated),
+            "reversed": max(
+                reversal(sentence, split_sentences(self._known), result.contradiction, asked=self._question)
+                for sentence, result in zip(self._sentences, self._forward, strict=True)
+            ),
             "evasive": float(any(is_evasion(sentence) for sentence in self._sentences)),
         }
 
     def _entailed(self, reading: str) -> float:
-        whole = self.later.get((self._framed(self._reference), self._framed(reading)))
+        whole = self.later.get((self._framed(self._known), self._framed(reading)))
         if whole is not None:
             return whole.entailment
         by_sentence = dict(zip(self._sentences, self._forward, strict=True))
@@ -236,7 +248,7 @@ class _Draft:
         return sum(kept) / len(kept)
 
     def _backward(self, reading: str) -> list[tuple[tuple[str, str], Entailment]]:
-        wanted = {(self._framed(reading), self._framed(part)) for part in self._entailer.claims(self._reference)}
+        wanted = {(self._framed(reading), self._framed(part)) for part in self._entailer.claims(self._known)}
         return [(pair, result) for pair, result in self.later.items() if pair in wanted]
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from judges.nli import WINDOW, Entailer, Entailment
+from judges.reversal import reversal
 from judges.sentences import split_sentences
 from judges.weights import read_weights
 from judges.wording import pairs, share, wording
@@ -28,6 +29,7 @@ FEATURES = (
     "joined",
     "names",
     "numbers",
+    "reversed",
 )
 NEAREST = 2
 """Sentences of the context that a claim is held against by themselves."""
@@ -145,7 +147,8 @@ def _features(text: str, context: str, claims: Sequence[Claim]) -> dict[str, flo
     unsupported = [1.0 - claim.opinion.entailment for claim in claims]
     sentences = [sentence for sentence in split_sentences(text) if not _is_courtesy(sentence)]
     said, known = wording(" ".join(sentences)), wording(context)
-    known_phrases = [set(pairs(wording(sentence).tokens)) for sentence in split_sentences(context)]
+    passages = split_sentences(context)
+    known_phrases = [set(pairs(wording(passage).tokens)) for passage in passages]
     return {
         "unsupported": sum(unsupported) / len(unsupported),
         "worst": max(unsupported),
@@ -157,6 +160,7 @@ def _features(text: str, context: str, claims: Sequence[Claim]) -> dict[str, flo
         "joined": max((_joined(sentence, known_phrases) for sentence in sentences), default=0.0),
         "names": 1 - share(said.names, known.stems),
         "numbers": 1 - share(said.numbers, known.stems),
+        "reversed": max(reversal(claim.text, passages, claim.nearest.contradiction) for claim in claims),
     }
 
 

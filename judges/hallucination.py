@@ -10,10 +10,11 @@ Features, from 0 to 1, each counting against the answer: `unsupported`, the clai
 largest of them; `nearest`, their mean where the premise is only the two sentences of the context that share most words with the
 claim, since a small NLI model loses a fact among others; `contradicted`, the largest P(contradiction); over all the answer but
 its courtesies, the shares that the context lacks: of `words`, of `content` words (stems), of `phrases` (two words in a row), of
-`names` and of `numbers`; and `joined`, the largest share of a sentence's phrases that no one sentence of the context holds, for
-facts that are wrongly joined come from several. Weights fitted on labelled answers (judges/models/hallucination) make
-P(ungrounded) of them; each contribution stands in the evidence, and the share of contradicted claims apart. Mean and worst count
-both: one wrong claim in ten is a hallucination, and ten are worse.
+`names` and of `numbers`; `joined`, the largest share of a sentence's phrases that no one sentence of the context holds, for
+facts that are wrongly joined come from several; and `reversed`, whether a claim turns round a sentence that it repeats: a "not"
+more or less, another number, an opposite, two words exchanged (`judges.reversal`). Weights fitted on labelled answers
+(judges/models/hallucination) make P(ungrounded) of them; each contribution stands in the evidence, and the share of contradicted
+claims apart. Mean and worst count both: one wrong claim in ten is a hallucination, and ten are worse.
 
 With a *reference* only: how far the claims are contradicted, since a reference need not say all that is true: half the mean and
 half the largest square of the claims' P(contradiction by the reference), squared so that doubts about a paraphrase weigh little;
@@ -39,7 +40,7 @@ from judges.nli import WINDOW, Entailer, Entailment
 from judges.sentences import split_sentences
 from judges.weights import read_weights
 
-VERSION = 4
+VERSION = 5
 
 
 class HallucinationJudge:

@@ -47,16 +47,17 @@ OPINIONS = frozenset({"contradicted", "entailed", "covered", "unsupported", "wor
 FLOORS: Mapping[str, Mapping[str, float]] = {
     "correctness": {
         "contradicted": 0.7, "entailed": 0.5, "covered": 0.5, "words": 2.5, "numbers": 0.3, "names": 0.3,
-        "negation": 0.2, "evasive": 1.0,
+        "negation": 0.2, "reversed": 6.0, "evasive": 1.0,
     },
     "hallucination": {
         "contradicted": 0.7, "unsupported": 0.5, "worst": 0.5, "nearest": 1.0, "words": 2.5, "joined": 2.0, "numbers": 0.3,
-        "names": 2.0,
+        "names": 2.0, "reversed": 3.0,
     },
 }  # fmt: skip
 """Least weights, in log-odds: what the definitions demand, or sets of other kinds (see DECISIONS.md), whatever these sets say."""
 WEAK = {
-    "correctness": "Weak where an answer must be reasoned out (students' science), or hides a negation in a long sentence.",
+    "correctness": "Weak where an answer must be reasoned out (students' science), and where another content word, such as a\n"
+    "drug, stands in a long sentence; dangerous advice beside a right answer costs little.",
     "hallucination": "Weak on news summaries that are all but copied (QAGS), and no better than word recall on knowledge of many"
     " sentences (FaithDial).",
 }

@@ -1,0 +1,98 @@
+"""Nearly the reference's words, and the opposite said: what shares of words cannot see, and small NLI models often miss.
+
+Looked at are a sentence and the sentence of the reference that it repeats most of. Negations and numbers count as far as the
+NLI model sees a contradiction too, for people say the same with and without "not"; opposites, exchanged words and other
+numbers in an otherwise equal sentence count by themselves, since there the NLI model is often sure of the contrary.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+
+from judges.wording import Wording, share, wording
+
+__all__ = ["asserted", "reversal"]
+
+REPEATED = 0.6
+"""Share of a reference sentence's words from which a sentence with all of its content words repeats it, so that a "not" more or
+less turns it round. Without one content word it may not: "connected to the positive", "not connected to the negative"."""
+MORE = 1
+"""Content words that such a sentence may add, "yes" for one: "not in the same path", "in separate closed paths"."""
+COPIED = 0.75
+"""Share from which it is a copy but for single words."""
+ALL_BUT_ONE = 0.85
+"""Share from which another content word in the place of one is another statement, where the NLI model sees a contradiction."""
+
+_PAIRS = (
+    "up/down north/south east/west northern/southern eastern/western left/right open/closed opened/closed rise/fall"
+    " rises/falls rose/fell rising/falling increase/decrease increases/decreases increased/decreased increasing/decreasing"
+    " raises/lowers raise/lower higher/lower high/low more/less more/fewer most/least maximum/minimum large/small"
+    " larger/smaller big/small bigger/smaller long/short longer/shorter fast/slow faster/slower quickly/slowly strong/weak"
+    " stronger/weaker hot/cold hotter/colder warm/cool warmer/cooler heavy/light heavier/lighter before/after above/below"
+    " over/under inside/outside on/off with/without always/never all/none same/different positive/negative true/false"
+    " right/wrong correct/incorrect safe/unsafe safe/dangerous harmless/harmful harmless/dangerous benign/malignant"
+    " acute/chronic possible/impossible necessary/unnecessary early/late earlier/later first/last begins/ends start/stop"
+    " starts/stops wins/loses won/lost buy/sell bought/sold allowed/forbidden connected/disconnected attract/repel"
+    " attracts/repels empty/full wet/dry hard/soft public/private worse/better worst/best"
+)
+_OPPOSITES = frozenset(
+    pair for words in _PAIRS.split() for one, other in [words.split("/")] for pair in ((one, other), (other, one))
+)
+_LIST_WORDS = frozenset({"and", "or", "as", "well"})
+_CONTRAST = re.compile(
+    r"\s*[,;–—]\s*(?:and\s+|but\s+)?not\s+(?P<denied>[^\s,;.!?]+(?:\s+[^\s,;.!?]+){0,2})(?=\s*(?:[.!?]|$))"
+)
+
+
+def asserted(text: str) -> str:
+    """The text without what it only denies: "Sydney, not Canberra" says Sydney. A tail without content words stays."""
+    return _CONTRAST.sub(lambda found: "" if wording(found["denied"]).stems else found[0], text)
+
+
+def reversal(sentence: str, reference: Sequence[str], contradiction: float, *, asked: str = "") -> float:
+    """How far a sentence turns round what it repeats of a reference, from 0 to 1.
+
+    Args:
+        sentence: of the answer.
+        reference: the sentences of the reference.
+        contradiction: P(contradiction) of the sentence by the reference.
+        asked: the question; its numbers are nobody's claim.
+    """
+    said = wording(sentence)
+    parts = [wording(part) for part in reference]
+    if not parts or not said.tokens:
+        return 0.0
+    nearest = max(parts, key=lambda part: share(part.tokens, set(said.tokens)))
+    repeated = share(nearest.tokens, set(said.tokens))
+    sure = max(0.0, 2 * contradiction - 1)
+    found = [0.0]
+    more = said.stems - nearest.stems - wording(asked).stems
+    if said.negated != nearest.negated and repeated >= REPEATED and nearest.stems <= said.stems and len(more) <= MORE:
+        found.append(sure)
+    numbers = frozenset().union(*(part.numbers for part in parts), wording(asked).numbers)
+    beside = [token for token in nearest.tokens if token not in nearest.numbers]
+    other = said.numbers - numbers and nearest.numbers - said.numbers - wording(asked).numbers
+    if other and share(beside, set(said.tokens)) >= REPEATED:
+        found.append(sure)
+    if repeated >= COPIED and said.negated == nearest.negated:
+        found.append(_replaced(nearest, said, sure if repeated >= ALL_BUT_ONE else 0.0))
+    return max(found)
+
+
+def _replaced(known: Wording, said: Wording, otherwise: float) -> float:
+    """1 where all that differs is an opposite, a number or two words exchanged; `otherwise` for another content word."""
+    matcher = SequenceMatcher(None, known.tokens, said.tokens, autojunk=False)
+    codes = [code for code in matcher.get_opcodes() if code[0] != "equal"]
+    if any(code[0] != "replace" for code in codes) or not 1 <= len(codes) <= 2:
+        return 0.0
+    swaps = [(known.tokens[a:b], said.tokens[c:d]) for _, a, b, c, d in codes]
+    if len(swaps) == 2:
+        between = known.tokens[codes[0][2] : codes[1][1]]
+        named = all(wording(word).stems for word in swaps[0][0] + swaps[0][1])
+        return float(named and swaps[0] == swaps[1][::-1] and not _LIST_WORDS.issuperset(between))
+    [(before, after)] = swaps
+    if len(before) == len(after) == 1 and ((before[0], after[0]) in _OPPOSITES or said.numbers != known.numbers):
+        return 1.0
+    return otherwise if len(said.stems) == len(known.stems) and said.stems != known.stems else 0.0

@@ -1,0 +1,84 @@
+"""What turns a repeated sentence round, and what only words it otherwise."""
+
+import pytest
+
+from judges.reversal import asserted, reversal
+
+OPENED = "The bridge was opened in 1898 by the king."
+RASH = "The rash is not contagious and clears within ten days."
+SWITCH = "The lamp is on because the switch is closed."
+FINAL = "Germany won the final against Argentina."
+
+
+@pytest.mark.parametrize(
+    ("reference", "sentence"),
+    [
+        (SWITCH, "The lamp is on because the switch is open."),
+        (FINAL, "Argentina won the final against Germany."),
+        (OPENED, "The bridge was opened in 1989 by the king."),
+        ("The tiger is larger than the lion.", "The lion is larger than the tiger."),
+    ],
+)
+def test_sure_without_the_nli_model(reference, sentence):
+    """One word for its opposite, one number for another, two words exchanged: whatever the model thinks, and either way round."""
+    for contradiction in (0.0, 0.4, 1.0):
+        assert reversal(sentence, [reference], contradiction) == 1.0
+        assert reversal(reference, [sentence], contradiction) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("reference", "sentence"),
+    [
+        (RASH, "The rash is contagious and clears within ten days."),
+        (RASH.replace("not ", ""), "The rash is not contagious, and it clears within ten days."),
+        ("Canberra", "It is not Canberra."),
+        ("1898", "It was opened in 1989."),
+    ],
+)
+def test_as_sure_as_the_nli_model(reference, sentence):
+    """A not more or less and another number count in proportion to P(contradiction) beyond a half."""
+    assert reversal(sentence, [reference], 0.5) == 0.0
+    assert reversal(sentence, [reference], 0.9) == pytest.approx(0.8)
+    assert reversal(sentence, [reference], 1.0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("reference", "sentence"),
+    [
+        (OPENED, OPENED),
+        (OPENED, "The king opened the bridge in 1898."),
+        (OPENED, "In 1898 the king opened it, and 3,000 people came."),
+        (RASH, "The rash isn't contagious and clears within 10 days."),
+        ("Mars has the moons Phobos and Deimos.", "Mars has the moons Deimos and Phobos."),
+        ("Bulb 4 is not connected to the negative pole.", "Bulb 4 is connected to the positive pole."),
+        ("She was there, but Anna came late.", "Anna was there, but she came late."),
+        ("Rest the leg for two days.", "Call a doctor."),
+        ("The bulb with a reading of 0 between its ends.", "The reading goes from 3 to 1.5."),
+    ],
+)
+def test_the_same_said_otherwise(reference, sentence):
+    """Other words, other order, lists in another order, a not beside another content word, pronouns: nothing is turned round,
+    even where the model sees a contradiction."""
+    assert reversal(sentence, [reference], 1.0) == 0.0
+
+
+def test_numbers_of_the_rest_and_of_the_question_are_no_claims():
+    """A sentence may join numbers of several sentences, and repeat those of the question."""
+    reference = ["Take 2 tablets a day.", "Wait 6 hours after each."]
+    assert reversal("Take a tablet every 6 hours.", reference, 1.0) == 0.0
+    assert reversal("Take 3 tablets a day.", reference, 1.0) == 1.0
+    assert reversal("Of the 12 it is 3.", ["It is 3."], 1.0, asked="Which of the 12?") == 0.0
+
+
+def test_nothing_to_compare():
+    """Without a reference or a word nothing is turned round."""
+    assert reversal("It is so.", [], 1.0) == 0.0
+    assert reversal("…", ["It is so."], 1.0) == 0.0
+
+
+def test_what_is_only_denied_is_not_asserted():
+    """A contrast at the end of a sentence falls away; a negation that carries the sentence, or has no content, stays."""
+    assert asserted("Sydney, not Canberra.") == "Sydney."
+    assert asserted("It is Sydney – and not old Canberra. Go there!") == "It is Sydney. Go there!"
+    for text in ("Do not drive.", "Wait two weeks, not before.", "It is not safe, and not cheap for most people here."):
+        assert asserted(text) == text
