@@ -304,7 +304,7 @@ def test_all_objectives_are_forecast_and_what_was_found_is_kept(folder):
     pairs = [{"input": row["question"], "chosen": row["answer"], "rejected": "no idea at all"} for row in rows(14)[:4]]
     (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     (folder / "suite.yaml").write_text(REFERRING)
-    out, error = typed(check, "suite.yaml", "--home", folder / "home")
+    out, error = typed(check, "suite.yaml", "--home", "home")
     assert error is None
     for name, source, steps in (("likes", "pairs.jsonl", "2"), ("liked", "pairs.jsonl", "2"), ("drawn", "train", "10")):
         cells = table_row(out, name, "steps")

@@ -69,12 +69,13 @@ def test_workers_say_what_this_process_says_until_none_is_left(tmp_path):
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed: the engine on it is NOT tested")
     told = []
+    before = set(psutil.Process().children(recursive=True))
     local = [j.score for j in judged(Local(), Length())]
     with Ray(tmp_path, judges={"length", "missing"}, build=build, workers=2, tell=told.append) as engine:
         spread = judged(engine, Length())
         assert [j.score for j in spread] == local
         assert os.getpid() not in {int(j.label) for j in spread}
-        started = psutil.Process().children(recursive=True)
+        started = set(psutil.Process().children(recursive=True)) - before
         session = engine._session
         assert session.is_dir()
 

@@ -405,7 +405,7 @@ def test_a_newer_store_asks_for_an_upgrade(home):
         connection.execute("UPDATE meta SET schema_version = 9")
     with (
         pytest.raises(
-            StoreError, match=r"newer muster \(schema 9; this one knows 4\)\. Upgrade: pip install --upgrade"
+            StoreError, match=r"newer muster \(schema 9; this one knows 5\)\. Upgrade: pip install --upgrade"
         ),
         Store.open(home, read_only=True),
     ):
@@ -426,7 +426,7 @@ def test_an_older_store_is_brought_up_to_date(home, monkeypatch, read_only):
     with pytest.raises(duckdb.Error), Store.open(home):
         pass
     with duckdb.connect(str(home.store)) as connection:
-        assert connection.execute("SELECT note, schema_version FROM runs, meta").fetchall() == [("two", 6)]
+        assert connection.execute("SELECT note, schema_version FROM runs, meta").fetchall() == [("two", 7)]
 
 
 FIRST_SCHEMA = Path(__file__).with_name("schema_1.sql").read_text()
