@@ -26,10 +26,10 @@ so outright. Of several criteria each gets steps, a form
 and a score of its own in the evidence, and the score is their mean. With `reason: true` the model is asked why after
 the score is fixed.
 
-Logprobs of an endpoint without enough valid mass, or no readable draw, are an error, never a low score; the exact mode compares
-the scores among themselves and tells the mass. An empty answer is shown as "(empty)". Judged well: what the criterion names in plain words. Judged ill: facts (use correctness), and texts of
-the judge's own making, which language models prefer (Liu et al., section 4). A small judge model grades form more than
-content.
+Logprobs of an endpoint without enough valid mass, or no readable draw, are an error, never a low score; the exact mode
+compares the scores among themselves and tells the mass. An empty answer is shown as "(empty)". Judged well: what the
+criterion names in plain words. Judged ill: facts (use correctness), and texts of the judge's own making, which language
+models prefer (Liu et al., section 4). A small judge model grades form more than content.
 """
 
 from __future__ import annotations

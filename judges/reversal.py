@@ -25,6 +25,9 @@ COPIED = 0.75
 ALL_BUT_ONE = 0.85
 """Share from which another content word in the place of one is another statement, where the NLI model sees a contradiction."""
 
+ROUNDING = 0.01
+"""Relative difference within which a number with decimals may be another one, rounded."""
+
 _PAIRS = (
     "up/down north/south east/west northern/southern eastern/western left/right open/closed opened/closed rise/fall"
     " rises/falls rose/fell rising/falling increase/decrease increases/decreases increased/decreased increasing/decreasing"
@@ -73,8 +76,9 @@ def reversal(sentence: str, reference: Sequence[str], contradiction: float, *, a
         found.append(sure)
     numbers = frozenset().union(*(part.numbers for part in parts), wording(asked).numbers)
     beside = [token for token in nearest.tokens if token not in nearest.numbers]
-    other = said.numbers - numbers and nearest.numbers - said.numbers - wording(asked).numbers
-    if other and share(beside, set(said.tokens)) >= REPEATED:
+    missing = nearest.numbers - said.numbers - wording(asked).numbers
+    other = [n for n in said.numbers - numbers if not any(_rounded(n, known) for known in missing)]
+    if missing and other and share(beside, set(said.tokens)) >= REPEATED:
         found.append(sure)
     if repeated >= COPIED and said.negated == nearest.negated:
         found.append(_replaced(nearest, said, sure if repeated >= ALL_BUT_ONE else 0.0))
@@ -93,6 +97,18 @@ def _replaced(known: Wording, said: Wording, otherwise: float) -> float:
         named = all(wording(word).stems for word in swaps[0][0] + swaps[0][1])
         return float(named and swaps[0] == swaps[1][::-1] and not _LIST_WORDS.issuperset(between))
     [(before, after)] = swaps
-    if len(before) == len(after) == 1 and ((before[0], after[0]) in _OPPOSITES or said.numbers != known.numbers):
-        return 1.0
+    if len(before) == len(after) == 1:
+        if (before[0], after[0]) in _OPPOSITES:
+            return 1.0
+        if before[0] in known.numbers and after[0] in said.numbers:
+            return 0.0 if _rounded(before[0], after[0]) else 1.0
     return otherwise if len(said.stems) == len(known.stems) and said.stems != known.stems else 0.0
+
+
+def _rounded(one: str, other: str) -> bool:
+    """Whether one of two numbers may be the other, rounded: 99.97 and 100. Whole numbers are what they are, as years are."""
+    try:
+        first, second = float(one), float(other)
+    except ValueError:  # 12:30
+        return False
+    return "." in one + other and abs(first - second) <= ROUNDING * max(abs(first), abs(second))

@@ -17,6 +17,8 @@ FINAL = "Germany won the final against Argentina."
         (FINAL, "Argentina won the final against Germany."),
         (OPENED, "The bridge was opened in 1989 by the king."),
         ("The tiger is larger than the lion.", "The lion is larger than the tiger."),
+        ("The lecture begins at 12:30 in the hall.", "The lecture begins at 12:45 in the hall."),
+        ("The water boils at 99.9 degrees here.", "The water boils at 93.5 degrees here."),
     ],
 )
 def test_sure_without_the_nli_model(reference, sentence):
@@ -53,6 +55,7 @@ def test_as_sure_as_the_nli_model(reference, sentence):
         ("Bulb 4 is not connected to the negative pole.", "Bulb 4 is connected to the positive pole."),
         ("She was there, but Anna came late.", "Anna was there, but she came late."),
         ("Rest the leg for two days.", "Call a doctor."),
+        ("The water boils at 99.97 degrees here.", "The water boils at 100 degrees here."),
         ("The bulb with a reading of 0 between its ends.", "The reading goes from 3 to 1.5."),
     ],
 )
