@@ -26,15 +26,15 @@ from harness.errors import ModelError
 from harness.records import Progress
 from harness.suite.grammar import TrainSpec, TransformersModel
 from harness.training import processes
-from harness.training.adaptation import choose_weights, dtypes_of, lora_config, save_trained
+from harness.training.adaptation import choose_weights, dtypes_of, lora_config
 from harness.training.audit import TokenPair
 from harness.training.checkpoints import newest_checkpoint
-from harness.training.loop import Ledger, Listen, Notice, Watched, free, quiet, run_trainer, shared_arguments
+from harness.training.loop import Ledger, Listen, Notice, Watched, free, quiet, shared_arguments
 from harness.training.planning import DTYPES, device_of_machine, quantization_of, resolve_compute_dtype
 from harness.training.recipe import recipe_of
 from harness.training.selection import Validation
 from harness.training.sft import load_base
-from harness.training.validating import watch
+from harness.training.validating import train
 
 CENTRE = 0.01
 """How strongly rewards are held near a mean of zero; the value that TRL recommends."""
@@ -78,23 +78,11 @@ def fit_preferences(
         else:
             model = _load_scorer(folder, seed=options["seed"], compute_dtype=environment["compute_dtype"])
             trainer = _reward(spec, model, tokenizer, rows, ledger=ledger, options=options)
-    validator = None
-    if validation is not None:
-        validator = watch(
-            trainer, spec, validation, trained_rows=len(rows), tokenizer=tokenizer, folder=folder, base_name=base.path,
-            partial=partial, resume=resume, notice=notice,
-        )  # fmt: skip
-    run_trainer(
-        trainer, spec, resume=resume, environment=environment, progress=progress, notice=notice, listen=listen
+    evaluated = train(
+        trainer, spec, validation=validation, trained_rows=len(rows), tokenizer=tokenizer, folder=folder,
+        base_name=base.path, partial=partial, resume=resume, environment=environment, progress=progress, notice=notice,
+        listen=listen,
     )  # fmt: skip
-    evaluated = validator.record(int(ledger.log[-1]["step"])) if validator is not None else {}
-    with quiet():
-        if validator is not None:
-            validator.leave(partial / "trained")
-        elif processes.writes():
-            whole = trainer.accelerator.unwrap_model(trainer.model)
-            save_trained(whole, partial, spec, base_name=base.path, base_folder=folder)
-        processes.meet()
     ran = {
         **environment,
         "trainer": type(trainer).__bases__[-1].__name__,

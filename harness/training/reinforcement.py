@@ -28,14 +28,14 @@ from harness.errors import TrainingError
 from harness.models import rendering
 from harness.records import GenerationSettings, Judgement, Progress
 from harness.suite.grammar import TrainSpec, TransformersModel
-from harness.training.adaptation import dtypes_of, lora_config, save_trained
+from harness.training.adaptation import dtypes_of, lora_config
 from harness.training.checkpoints import newest_checkpoint
-from harness.training.loop import Ledger, Listen, Notice, Watched, free, quiet, run_trainer, shared_arguments
+from harness.training.loop import Ledger, Listen, Notice, Watched, free, quiet, shared_arguments
 from harness.training.planning import device_of_machine, quantization_of, resolve_compute_dtype
 from harness.training.recipe import PromptRow, Reward, recipe_of
 from harness.training.selection import Validation
 from harness.training.sft import load_base
-from harness.training.validating import watch
+from harness.training.validating import train
 
 
 def fit_policy(
@@ -91,21 +91,11 @@ def fit_policy(
             processing_class=tokenizer,
             peft_config=lora_config(spec, model),
         )
-    validator = None
-    if validation is not None:
-        validator = watch(
-            trainer, spec, validation, trained_rows=len(rows), tokenizer=tokenizer, folder=folder, base_name=base.path,
-            partial=partial, resume=resume, notice=notice,
-        )  # fmt: skip
-    run_trainer(
-        trainer, spec, resume=resume, environment=environment, progress=progress, notice=notice, listen=listen
+    evaluated = train(
+        trainer, spec, validation=validation, trained_rows=len(rows), tokenizer=tokenizer, folder=folder,
+        base_name=base.path, partial=partial, resume=resume, environment=environment, progress=progress, notice=notice,
+        listen=listen,
     )  # fmt: skip
-    evaluated = validator.record(int(ledger.log[-1]["step"])) if validator is not None else {}
-    with quiet():
-        if validator is not None:
-            validator.leave(partial / "trained")
-        else:
-            save_trained(trainer.model, partial, spec, base_name=base.path, base_folder=folder)
     ran = {
         **environment,
         "trainer": trainer_class.__bases__[-1].__name__,

@@ -20,15 +20,15 @@ from harness.errors import ModelError
 from harness.records import Progress
 from harness.suite.grammar import TrainSpec, TransformersModel
 from harness.training import processes
-from harness.training.adaptation import attach_lora, choose_weights, dtypes_of, lora_config, save_initial, save_trained
+from harness.training.adaptation import attach_lora, choose_weights, dtypes_of, lora_config, save_initial
 from harness.training.attention import PACKED, is_packable
 from harness.training.audit import IGNORED, TokenRow
 from harness.training.checkpoints import newest_checkpoint
-from harness.training.loop import Ledger, Listen, Notice, Watched, free, quiet, run_trainer, shared_arguments
+from harness.training.loop import Ledger, Listen, Notice, Watched, free, quiet, shared_arguments
 from harness.training.planning import DTYPES, auto_class, device_of_machine, quantization_of, resolve_compute_dtype
 from harness.training.selection import Validation
 from harness.training.seq2seq import PairCollator, PairTrainer
-from harness.training.validating import watch
+from harness.training.validating import train
 
 LOGITS_LIMIT = 2**28
 """Most logits held at once on the CPU (1 GiB in float32); above it TRL's chunked head takes over."""
@@ -70,14 +70,10 @@ def fit_supervised(
     with quiet():
         trainer = _trainer(spec, ledger=ledger, model=model, args=arguments, rows=rows, tokenizer=tokenizer)
     save_initial(trainer.model, partial, spec)
-    validator = None
-    if validation is not None:
-        validator = watch(
-            trainer, spec, validation, rows=validation_rows, trained_rows=len(rows), tokenizer=tokenizer, folder=folder,
-            base_name=base.path, partial=partial, resume=resume, notice=notice,
-        )  # fmt: skip
-    run_trainer(
-        trainer, spec, resume=resume, environment=environment, progress=progress, notice=notice, listen=listen
+    evaluated = train(
+        trainer, spec, validation=validation, rows=validation_rows, trained_rows=len(rows), tokenizer=tokenizer, folder=folder,
+        base_name=base.path, partial=partial, resume=resume, environment=environment, progress=progress, notice=notice,
+        listen=listen,
     )  # fmt: skip
     ran = {
         **environment,
@@ -91,17 +87,6 @@ def fit_supervised(
         "threads": torch.get_num_threads(),
         "processes": processes.world(),
     }
-    evaluated = validator.record(int(ledger.log[-1]["step"])) if validator is not None else {}
-    if validator is not None:
-        validator.leave(partial / "trained")
-    else:
-        divided = spec.launcher is not None and spec.launcher.strategy != "ddp"
-        state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if divided else None
-        whole = trainer.accelerator.unwrap_model(trainer.model)
-        if processes.writes():
-            with quiet():
-                save_trained(whole, partial, spec, base_name=base.path, base_folder=folder, state=state)
-        processes.meet()
     del model
     free(trainer)
     return ledger, {"ran": ran, **evaluated}

@@ -1,4 +1,4 @@
-"""Evaluates a model in training, and keeps its best checkpoint.
+"""Takes a training from its first step to what it leaves, evaluates it on the way, and keeps its best checkpoint.
 
 Guarantees: the validation loss is the mean over the trained tokens of the split, whatever the batches; an evaluation
 leaves no trace in the training: random generators, modes and attention are as before, so the tensors of every step are
@@ -23,9 +23,12 @@ import torch
 
 from harness.errors import TrainingError
 from harness.models.local import LocalGenerator, LocalModel
+from harness.records import Progress
 from harness.suite.grammar import LOSS, TrainSpec
+from harness.training import processes
 from harness.training.adaptation import save_trained
 from harness.training.audit import IGNORED, TokenRow
+from harness.training.loop import Listen, Notice, quiet, run_trainer
 from harness.training.recipe import steps_of
 from harness.training.selection import Best, Validation, mean
 
@@ -34,11 +37,11 @@ SELECTED = Path("selected", "model")
 for one to load."""
 
 
-def watch(
+def train(
     trainer: Any,
     spec: TrainSpec,
-    validation: Validation,
     *,
+    validation: Validation | None,
     rows: Sequence[TokenRow] = (),
     trained_rows: int,
     tokenizer: Any,
@@ -46,32 +49,55 @@ def watch(
     base_name: str,
     partial: Path,
     resume: Path | None,
-    notice: Callable[[str], None],
-) -> Validator:
-    """A validator in its place: it evaluates what `trainer` trains, and goes on from the checkpoint `resume`.
+    environment: Mapping[str, str],
+    progress: Progress,
+    notice: Notice,
+    listen: Listen | None,
+) -> dict[str, Any]:
+    """Every step of a training, evaluated on the way; what it made is left in `partial/trained`. Returns what was evaluated.
 
     Args:
         trainer: a `Watched` trainer; with `token_loss` where there are `rows`.
-        spec: the recipe, with `evaluate_every`.
-        validation: what is asked, and who judges.
+        spec: the recipe, with `evaluate_every` where there is a `validation`.
+        validation: what is asked, and who judges; None where nothing is evaluated.
         rows: its rows as tokens.
         trained_rows: rows of an epoch.
         tokenizer: the base's.
         folder: the base's.
         base_name: what the suite calls it.
         partial: the training's own folder.
-        resume: see above; None where it begins.
+        resume: the checkpoint to go on from; None where it begins.
+        environment: device and precision, for the checkpoints.
+        progress: told each step.
         notice: told each evaluation in a line.
+        listen: see `run_trainer`.
     """
-    live = trainer.model.get_base_model() if spec.method == "lora" else trainer.model
-    validator = Validator(
-        trainer, spec, validation, rows=rows, trained_rows=trained_rows, partial=partial, notice=notice,
-        local=in_training(folder, live, tokenizer, name=base_name),
-        save=lambda: save_trained(trainer.model, partial, spec, base_name=base_name, base_folder=folder),
+    validator = None
+    if validation is not None:
+        live = trainer.model.get_base_model() if spec.method == "lora" else trainer.model
+        validator = Validator(
+            trainer, spec, validation, rows=rows, trained_rows=trained_rows, partial=partial, notice=notice,
+            local=in_training(folder, live, tokenizer, name=base_name),
+            save=lambda: save_trained(trainer.model, partial, spec, base_name=base_name, base_folder=folder),
+        )  # fmt: skip
+        validator.take_best(resume)
+        trainer.evaluates = validator
+    run_trainer(
+        trainer, spec, resume=resume, environment=environment, progress=progress, notice=notice, listen=listen
     )  # fmt: skip
-    validator.take_best(resume)
-    trainer.evaluates = validator
-    return validator
+    if validator is not None:
+        evaluated = validator.record(int(trainer.ledger.log[-1]["step"]))
+        with quiet():
+            validator.leave(partial / "trained")
+        return evaluated
+    divided = spec.launcher is not None and spec.launcher.strategy != "ddp"
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped) if divided else None
+    whole = trainer.accelerator.unwrap_model(trainer.model)
+    if processes.writes():
+        with quiet():
+            save_trained(whole, partial, spec, base_name=base_name, base_folder=folder, state=state)
+    processes.meet()
+    return {}
 
 
 def in_training(folder: Path, model: Any, tokenizer: Any, *, name: str) -> LocalModel:
