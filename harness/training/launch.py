@@ -185,8 +185,9 @@ def _events(path: Path, process: subprocess.Popen[bytes]) -> Iterator[dict[str, 
 
 def _lost(output: Path, status: int | None) -> str:
     """One line on processes that ended without a word."""
-    text = output.read_text(encoding="utf-8", errors="replace")
-    signals = LOST.findall(text.rpartition("Root Cause")[2])  # of torch's summary; the others were ended because of it
+    others, _, cause = output.read_text(encoding="utf-8", errors="replace").rpartition("Root Cause")
+    # Of torch's summary, which names a process that lost its neighbour as the cause where both ended between two looks.
+    signals = LOST.findall(cause) + LOST.findall(others.rpartition("Failures:")[2])
     how = f"was ended by signal {signals[0]}" if signals else f"ended with status {status}"
     hint = ", as the system does where memory runs out" if signals and signals[0] == "9" else ""
     return f"a process of the training {how}{hint}. Its output is in {output}; run again to go on from the last checkpoint."

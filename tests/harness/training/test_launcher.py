@@ -13,6 +13,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from harness.errors import TrainingError, UserError
 from harness.records import Preference
@@ -230,6 +231,26 @@ def test_the_real_launcher_loses_a_process(run, recipe, tmp_path):
     assert len(workers) == 2
     assert gone(workers)
     assert list((tmp_path / "adapters").glob("*.partial/checkpoints/checkpoint-*/manifest.json"))
+
+
+@pytest.mark.parametrize(
+    ("codes", "told"),
+    [
+        ((1, -9), "was ended by signal 9, as the system does where memory runs out."),
+        ((-11, -9), "was ended by signal 11."),
+        ((1, 1), "ended with status 1."),
+        ((3,), "ended with status 1."),
+    ],
+)
+def test_the_signal_is_told_whichever_process_is_seen_first(tmp_path, codes, told):
+    """Of torch's own summary of processes that ended between two of its looks: the signal, not what it did to the other."""
+    failures = {
+        rank: ProcessFailure(local_rank=rank, pid=100 + rank, exitcode=code, error_file="<N/A>")
+        for rank, code in enumerate(codes)
+    }
+    output = tmp_path / "output.txt"
+    output.write_text(f"exitcode : -7 of something else\n{ChildFailedError('harness.training.worker', failures)}")
+    assert launch._lost(output, 1).startswith(f"a process of the training {told} Its output is in {output}; run again")
 
 
 def children(pid):
