@@ -183,9 +183,8 @@ def _toxic_labels(labels: Sequence[str], chosen: Sequence[str] | None, model: st
     unknown = [label for label, name in plain.items() if name not in TOXIC | HARMLESS | MENTIONS]
     toxic = frozenset(label for label, name in plain.items() if name in TOXIC)
     if unknown or not toxic:
-        example = (unknown or list(labels))[0]
         raise UserError(
             f"model '{model}' must have labels whose meaning is known (its labels are {', '.join(labels)})."
-            f" Say which of them are toxic, such as toxic_labels: [{example}]."
+            " Say which of them are toxic: toxic_labels: [LABEL, …]."
         )
     return toxic

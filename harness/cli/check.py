@@ -59,6 +59,7 @@ def check(
     ready = at_hand(plan, outlooks, home)
     show_candidates(plan, outlooks, ready, console)
     show_absent(ready, len(plan.samples), console)
+    show_untimed(plan, ready, console)
     expected = expected_requests(plan)
     show_expected(expected, console)
     show_unset(expected, console)
@@ -99,6 +100,21 @@ def show_absent(ready: Mapping[str, AtHand], samples: int, console: Console) -> 
             console.print(
                 f"  {name}: its file has no answer for {len(found.absent):,} of {samples:,} samples ({listed}), so a run "
                 "ends incomplete (exit status 4)",
+                highlight=False, style="bold yellow",
+            )  # fmt: skip
+
+
+def show_untimed(plan: Plan, ready: Mapping[str, AtHand], console: Console) -> None:
+    """Candidates that a rule on latency cannot decide about, for recorded answers hold no times."""
+    from harness.deciding.efforts import effort_of
+
+    gate = plan.loaded.suite.gate
+    if gate is None or all(effort_of(rule, plan.loaded.suite.judges) != "latency" for rule in gate.rules):
+        return
+    for name, found in ready.items():
+        if found.recorded and name != gate.baseline:
+            console.print(
+                f"  {name}: its answers are recorded and hold no times, so the rule on latency ends incomplete (exit status 4)",
                 highlight=False, style="bold yellow",
             )  # fmt: skip
 

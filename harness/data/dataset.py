@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.data.samples import Drawn, build_samples, every_turn
-from harness.data.sources import Rows, closest, file_sha256, read_rows
+from harness.data.sources import Rows, file_sha256, read_rows
 from harness.data.splits import describe_values, keep, select, share_out
 from harness.errors import DataError, Problem, SuiteError
 from harness.records import Sample, fingerprint
+from harness.suite.explain import suggest
 from harness.suite.grammar import Fields, Split
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _no_column(
     loaded: LoadedSuite, path: tuple[str | int, ...], column: str, file: str, columns: Sequence[str]
 ) -> Problem:
     message = f"'{file}' has no column '{column}' (it has {', '.join(columns)})"
-    return loaded.problem(path, message, closest(column, columns))
+    return loaded.problem(path, message, suggest(column, columns))
 
 
 def _check_shares(loaded: LoadedSuite) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import datetime
 import decimal
-import difflib
 import hashlib
 import io
 import json
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from harness.errors import DataError
+from harness.suite.paths import nearest_file
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 MAX_CELL = 1_000_000
@@ -130,13 +130,6 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def closest(name: str, known: Sequence[str]) -> str | None:
-    """The known name that a person most likely meant, or None."""
-    by_folded = {k.casefold(): k for k in known}
-    found = difflib.get_close_matches(name.casefold(), list(by_folded), 1)
-    return by_folded[found[0]] if found else None
-
-
 # --------------------------------------------------------------------------------------------------------------- files
 
 
@@ -147,8 +140,7 @@ def _require_file(path: Path, name: str) -> None:
         raise DataError(f"{name}: must be a file (got a folder).")
     if name.startswith(("http:", "https:")):
         raise DataError(f"{name}: must be a file on this machine (got an address). Download it, or use data.hub.")
-    beside = sorted(p.name for p in path.parent.iterdir() if p.is_file()) if path.parent.is_dir() else []
-    close = closest(path.name, beside)
+    close = nearest_file(path)
     hint = f" (did you mean '{close}'?)" if close else ""
     raise DataError(f"{name}: no such file{hint}")
 

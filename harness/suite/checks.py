@@ -19,6 +19,7 @@ from harness.suite.grammar import (
     LOSS,
     NAME,
     OF_ANSWERS,
+    AnswersModel,
     AnyJudgeSpec,
     Bar,
     CandidateSpec,
@@ -408,10 +409,22 @@ def _gate(draft: Draft) -> Iterator[Mistake]:
         yield from _rule_slices(draft, path, rule)
         if rule.condition == "cost" or (rule.metric == "cost" and "cost" not in (draft.judges or {})):
             yield from _prices(draft, (*path, "cost" if rule.condition == "cost" else "metric"))
+        if rule.is_paired and rule.metric in OF_ANSWERS and rule.metric not in (draft.judges or {}):
+            yield from _efforts_of_baseline(draft, (*path, "metric"), rule.metric)
         first = seen.setdefault(_about(rule), index)
         if first != index:
             message = f"must differ from rules[{first}] (got {rule.condition!r} for the same metric and samples twice)"
             yield path, message, None
+
+
+def _efforts_of_baseline(draft: Draft, path: YamlPath, metric: str) -> Iterator[Mistake]:
+    """What answers took is known of those that are asked for in the same run: not of recorded ones, nor of blessed scores."""
+    spec = (draft.candidates or {}).get(draft.baseline or "")
+    recorded = spec is not None and isinstance(spec.model, AnswersModel)
+    if recorded or draft.baseline in draft.blessed:
+        has = "recorded answers" if recorded else "blessed scores"
+        message = f"must be known of the baseline (got {metric!r}, which the {has} of {draft.baseline!r} do not hold)"
+        yield path, f"{message}. Name a baseline that answers in the run", None
 
 
 def _about(rule: Rule) -> tuple[Any, ...]:

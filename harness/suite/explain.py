@@ -70,10 +70,10 @@ def _meant(item: _Error) -> str | None:
     return option_of(item.shape.kind, item.key) or suggest(item.key, _keys(item.shape))
 
 
-def suggest(word: str, words: Iterable[str]) -> str | None:
-    """The nearest of some words, if one is near enough to be meant."""
+def suggest(word: str, words: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The nearest of some words, if one is near enough to be meant: `cutoff` is the least similarity, from 0 to 1."""
     choices = {choice.lower(): choice for choice in words}
-    near = difflib.get_close_matches(word.lower(), list(choices), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word.lower(), list(choices), n=1, cutoff=cutoff)
     return choices[near[0]] if near else None
 
 

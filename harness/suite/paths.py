@@ -13,8 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from harness.errors import Problem
-from harness.suite.explain import suggest
+from harness.suite.explain import quoted, suggest
 from harness.suite.source import Node, YamlPath, child, show
+
+EMBEDDED = ("minilm", "nli", "toxicity", "relevance", "geval", "clinic-base")
+"""What may stand after `embedded:`: the models that come with muster."""
 
 Role = Literal["file", "model"]
 """`file`: must exist. `model`: `embedded:NAME`, a folder, or a Hub name."""
@@ -70,13 +73,21 @@ def refuse_file(path: Path, name: str) -> str | None:
 
 
 def nearest_file(path: Path) -> str | None:
-    """The name of the file most like a missing one, in the same folder and written with the same parents."""
+    """The name of the file most like a missing one, in the same folder; None where none is near enough to be meant.
+
+    Names are compared without what stands after the first dot: that two files are `.jsonl` makes neither stand for the other.
+    """
     try:
         with os.scandir(path.parent) as entries:
-            names = [entry.name for _, entry in zip(range(5000), entries, strict=False) if entry.is_file()]
+            names = sorted(entry.name for _, entry in zip(range(5000), entries, strict=False) if entry.is_file())
     except OSError:
         return None
-    return suggest(path.name, sorted(names))
+    stem = suggest(_stem(path.name), map(_stem, names), cutoff=0.7)
+    return suggest(path.name, [name for name in names if _stem(name) == stem], cutoff=0) if stem else None
+
+
+def _stem(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def iterate_paths(root: Node) -> Iterator[tuple[YamlPath, Node, Role]]:
@@ -92,6 +103,8 @@ def iterate_paths(root: Node) -> Iterator[tuple[YamlPath, Node, Role]]:
     for place, node, role in _iterate_models(root, ("candidates", "*", "train", "teacher")):
         if place[-1] != "teacher":  # a text there is the name of a candidate
             yield place, node, role
+    for place, node in _select(root, ("judges", "*", "classifier")):
+        yield place, node, "model"
     for place, node in _select(root, ("candidates", "*", "prompting", "encoder")):
         if node.value != "tfidf":
             yield place, node, "model"
@@ -148,6 +161,13 @@ def find_problems(root_node: Node, root: Path, skip: YamlPath | None) -> list[Pr
 def _check_model(value: str, folder: Path, root: Path) -> None:
     """A model name is a folder where it cannot be anything else, or where there is one."""
     if value.startswith("embedded:"):
+        name = value.removeprefix("embedded:")
+        if name not in EMBEDDED:
+            near = suggest(name, EMBEDDED)
+            raise PathError(
+                f"must be a model that comes with muster: {quoted(f'embedded:{one}' for one in EMBEDDED)} (got {show(value)})",
+                near and f"embedded:{near}",
+            )
         return
     path = resolve_inside(value, folder, root)
     local = value.startswith("./") or value.count("/") > 1 or value.endswith("/")

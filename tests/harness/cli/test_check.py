@@ -35,6 +35,16 @@ def test_recorded_answers_that_lack_are_named(tmp_path):
     assert "incomplete: what was finished is kept; complete the file and run it again" in place.out
 
 
+def test_a_rule_on_latency_says_what_recorded_answers_lack(tmp_path):
+    """As the run then does: incomplete, for the file holds no times."""
+    place = Place(tmp_path)
+    place.edit("  rules:\n", "  rules:\n    - {latency: 2}\n")
+    assert place.muster("check", "suite.yaml")[0] == 0
+    assert "new: its answers are recorded and hold no times" in place.out
+    assert "base: its answers are recorded" not in place.out
+    assert place.muster("run", "suite.yaml")[0] == 4
+
+
 def test_stored_answers_are_counted_without_a_request(tmp_path):
     """Before a run nothing is stored; after it everything; after a change of the prompt nothing again."""
     with FakeEndpoint(reply("it is 1")) as server:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.sources import MAX_CELL, closest, read_rows, table_rows
+from harness.data.sources import MAX_CELL, read_rows, table_rows
 from harness.errors import DataError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=30)
@@ -191,10 +191,20 @@ def test_csv_restores_the_global_field_limit(tmp_path):
     assert csv.field_size_limit() == before
 
 
-def test_closest_ignores_case():
-    """A name that differs in case is the nearest, and nonsense has none."""
-    assert closest("patient", ["Doctor", "Patient"]) == "Patient"
-    assert closest("zzz", ["Doctor", "Patient"]) is None
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("dialogue.jsonl", "dialogues.jsonl"), ("Dialogues.JSONL", "dialogues.jsonl"), ("rows.csv", "rows.parquet"),
+        ("train.jsonl", None), ("answers.jsonl", None), ("zzz.jsonl", None),
+    ],
+)  # fmt: skip
+def test_only_a_near_file_is_meant(tmp_path, asked, meant):
+    """A name nearly the same, or the same in another format; never an unrelated one that ends alike."""
+    for name in ("dialogues.jsonl", "rows.parquet", "suite.yaml"):
+        write(tmp_path, name, "x")
+    found = mistake(tmp_path / asked)
+    assert ("no such file (did you mean" in found) == (meant is not None)
+    assert meant is None or f"did you mean '{meant}'" in found
 
 
 def test_table_rows_count_from_one():

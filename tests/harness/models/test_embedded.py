@@ -11,6 +11,7 @@ import pytest
 
 from harness.errors import ModelError, UserError
 from harness.models import embedded
+from harness.suite.paths import EMBEDDED
 
 
 def write_folder(folder: Path, **contents: str) -> Path:
@@ -108,3 +109,8 @@ def test_broken_manifest_is_refused(tmp_path: Path, manifest: str) -> None:
 @pytest.fixture(autouse=True)
 def _forget_resolved() -> None:
     embedded.resolve.cache_clear()
+
+
+def test_a_suite_knows_every_embedded_name() -> None:
+    """What a suite may say is what there is."""
+    assert sorted(EMBEDDED) == sorted(["minilm", *embedded.FOLDERS])

@@ -291,6 +291,30 @@ def test_recorded_answers_must_be_there(tmp_path):
     assert "(did you mean 'answers.jsonl'?)" in problems_of(write(tmp_path, text))[0]
 
 
+def test_a_misspelt_embedded_model_is_one_of_the_mistakes(tmp_path):
+    """Beside others, with its place and the nearest name, wherever a model is named."""
+    text = GOOD.replace("path: embedded:clinic-base}}\n  shots", "path: embedded:clinic-bas}}\n  shots")
+    text = text.replace("  correctness: {}", "  correctness: {model: embedded:nil}\n  relevancy: {classifier: embedded:zzz}")
+    found = problems_of(write(tmp_path, text.replace("rows.jsonl", "row.jsonl")))
+    assert [line.split(": ")[1] for line in found if "comes with muster" in line] == [
+        "candidates.base.model.path", "judges.correctness.model", "judges.relevancy.classifier"
+    ]  # fmt: skip
+    assert "(did you mean 'embedded:clinic-base'?)" in "".join(found)
+    assert "(did you mean 'embedded:nli'?)" in "".join(found)
+    assert any("'row.jsonl'" in line for line in found)
+
+
+@pytest.mark.parametrize("metric", ["latency", "cost"])
+def test_what_recorded_answers_took_is_compared_with_nothing(tmp_path, metric):
+    """Seconds and money of a baseline's recorded answers cannot be known: said before the run."""
+    (tmp_path / "answers.jsonl").write_text("{}\n")
+    text = GOOD.replace("  shots:", "  old: {model: {kind: answers, path: answers.jsonl}}\n  shots:")
+    text = text.replace("baseline: base", "baseline: old") + f"    - {{metric: {metric}, no_worse_by: 0.1}}\n"
+    assert f"(got '{metric}', which the recorded answers of 'old' do not hold)" in "".join(
+        problems_of(write(tmp_path, text))
+    )
+
+
 def test_data_from_the_command_line_replaces_the_suites_own(tmp_path):
     """--data may lie anywhere, and then the suite's own file need not be there; its fields and limit stay."""
     outside = tmp_path / "outside.jsonl"
