@@ -78,7 +78,7 @@ def read_truth(
     positive: Sequence[str] = (),
     at_least: float | None = None,
     reverse: bool = False,
-    vocabulary: Sequence[str] = (),
+    vocabulary: Sequence[str] | None = (),
 ) -> Truth:
     """What the labels mean. Raises UserError in one line, with the way out.
 
@@ -87,7 +87,7 @@ def read_truth(
         positive: Labels that a high score stands for; everything else is then negative.
         at_least: Grades from here on are good, for the figures that need a yes or no.
         reverse: A high label goes with a low score.
-        vocabulary: The labels that the judge itself gives.
+        vocabulary: The labels that the judge itself gives; None where nothing is judged yet, and then it may give any.
     """
     texts = [_shown(label) for label in labels]
     names = sorted(set(texts))
@@ -108,6 +108,7 @@ def read_truth(
         raise UserError(f"labels must be all numbers or all names (got {_few(names)})")
     if reverse or at_least is not None:
         raise UserError(f"--reverse and --at-least are for numbers (the labels are {_few(names)})")
+    vocabulary = names if vocabulary is None else vocabulary
     known = set(vocabulary) | (set(NLI_ORDER) if set(vocabulary) & set(NLI_ORDER) else set())
     if set(names) <= known:
         positives = tuple(text == "entailment" for text in texts) if "entailment" in names else None

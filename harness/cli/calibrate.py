@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.data.sources import Rows
-    from harness.records import Calibration, Judgement
+    from harness.records import Calibration, Judgement, Metric
 
 
 def calibrate(
@@ -68,16 +69,23 @@ def calibrate(
     cases = [cases[i] for i in kept]
     if scores is None:
         refuse_without_answers(rows)
+    read_truth = partial(
+        calibration.read_truth, [said[i] for i in kept], positive=positive or [], at_least=at_least, reverse=reverse
+    )
+    read_truth(vocabulary=None)  # before anything is judged
     built, models = build_judge(judge, suite, set or [], trust_code=trust_code, home=home)
+    refuse_cut(cut, built.metric)
+    judgements: list[Judgement] = []
     if scores is None:
-        judgements = [judgement for chunk in judge_all(built, judge, cases, errors) for judgement in chunk]
+        for chunk in judge_all(built, judge, cases, errors):
+            judgements += chunk
+            scored = [one for one in judgements if one.score is not None]
+            if scored and all(one.label is None for one in scored):  # whose names the file's labels cannot be
+                read_truth(vocabulary=())
         show_usage(models.usage(), errors)
     else:
         judgements = read_scores(scores, judge, [str(ids[i]) for i in kept])
-    vocabulary = sorted({j.label for j in judgements if j.label is not None})
-    truth = calibration.read_truth(
-        [said[i] for i in kept], positive=positive or [], at_least=at_least, reverse=reverse, vocabulary=vocabulary
-    )
+    truth = read_truth(vocabulary=sorted({j.label for j in judgements if j.label is not None}))
     card = calibration.calibrate(
         cases, judgements, truth, judge=judge, judge_fingerprint=built.fingerprint, metric=built.metric,
         labels=name or labels.stem, clusters=[clusters[i] for i in kept] if any(clusters) else None, cut=cut,
@@ -90,6 +98,16 @@ def calibrate(
     console.print(f"\n  card     {path}", markup=False)
     if scores is None:
         raise typer.Exit(close(judgements, errors, built.metric) if card.unscored else 0)
+
+
+def refuse_cut(cut: float | None, metric: Metric) -> None:
+    """Raises UserError where every score lies on one side of the cut."""
+    from harness.errors import UserError
+
+    if cut is not None and not metric.low <= cut <= metric.high:
+        raise UserError(
+            f"--cut must be from {metric.low:g} to {metric.high:g}, the scale of '{metric.name}' (got {cut:g})"
+        )
 
 
 def read_labels(rows: Rows) -> tuple[list[Any], list[str]]:

@@ -106,6 +106,8 @@ def refuse_output(output: Path, input: Path) -> None:
 
     if output.is_dir():
         raise UserError(f"--output {output}: is a folder. Name a file, such as {output / 'scores.jsonl'}")
+    if output.suffix.lower() in (".csv", ".tsv", ".parquet", ".xlsx"):
+        raise UserError(f"--output {output}: must be JSON lines. Name it {output.with_suffix('.jsonl').name}")
     if output.exists() and input.exists() and output.samefile(input):
         raise UserError(f"--output {output}: is the input itself, which would be lost. Name another file")
     above = next(folder for folder in output.absolute().parents if folder.exists())

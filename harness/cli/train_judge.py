@@ -56,7 +56,7 @@ def train_judge(
     from harness.training.judge_adapters import train_judge_adapter
 
     console = Console(markup=False, emoji=False)
-    require_own_folder(out)
+    require_new_folder(out)
     rows = read_judge_rows(data, kind)
     if heldout is not None:
         training_rows, measured_rows = rows, read_judge_rows(heldout, kind)
@@ -87,12 +87,15 @@ def train_judge(
         console.print(f"\n  next: muster score {judge} --set model={out} --input FILE --output FILE", highlight=False)
 
 
-def require_own_folder(out: Path) -> None:
-    """Refuses a folder that holds something else than a judge adapter. Raises UserError."""
+def require_new_folder(out: Path) -> None:
+    """Refuses a file, and a folder that holds anything, an earlier judge's adapter too. Raises UserError."""
     from harness.errors import UserError
 
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "judge.json").is_file()):
-        raise UserError(f"'--out' must be a new folder or one with a judge adapter (got {out}). Name another folder.")
+    if out.is_dir() and any(out.iterdir()):
+        holds = "a judge adapter" if (out / "judge.json").is_file() else "other files"
+        raise UserError(f"'--out' must be a new folder (got {out}, which holds {holds}). Name another, or remove it.")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"'--out' must be a new folder (got the file {out}). Name another.")
 
 
 def read_judge_rows(path: Path, kind: JudgeKind) -> list[JudgeRow]:

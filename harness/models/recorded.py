@@ -54,9 +54,10 @@ def load_recorded(path: Path, samples: Sequence[Sample]) -> RecordedAnswers:
     else:
         found = _match_inputs(rows, by_name, samples)
     if not found:
+        hint = " (data.fields.id names the data's column of ids)" if column == "id" else ""
         raise DataError(
             f"{rows.name}: none of its {len(rows.rows):,} answers belongs to a sample (matched by {column}). "
-            f"A sample's {column} is {getattr(samples[0], column)[:60]!r}."
+            f"A sample's {column} is {getattr(samples[0], column)[:60]!r}{hint}."
             if samples
             else f"{rows.name}: no samples."
         )

@@ -57,7 +57,9 @@ class TestLabels:
     def test_unknown_ones_are_refused_until_said(self):
         """A moderation model's abbreviations mean nothing; `toxic_labels` says what counts."""
         model = LabelClassifier(("S", "H", "OK"), (0.1, 0.3, 0.6))
-        with pytest.raises(UserError, match=r"'mod' must have labels whose meaning is known .*S, H, OK.*toxic_labels: \[LABEL, …\]"):
+        with pytest.raises(
+            UserError, match=r"'mod' must have labels whose meaning is known .*S, H, OK.*toxic_labels: \[LABEL, …\]"
+        ):
             score(model, model="mod")
         assert score(model, toxic_labels=["S", "H"]).score == pytest.approx(0.4)
         with pytest.raises(UserError, match=r"'toxic_labels' must be labels of model 'mod' \(got X\)"):

@@ -17,6 +17,7 @@ from harness.store.calibrations import (
     shipped_calibrations,
     write_calibration,
 )
+from judges.overlap import OverlapJudge
 
 ROWS = [
     {"id": i, "reference": f"word{i} a", "answer": f"word{i} a" if (i + i // 7) % 3 else "b", "label": int(i % 3 > 0),
@@ -126,6 +127,34 @@ def test_labels_that_cannot_be_used_are_refused(tmp_path, rows, options, said):
     """One line with the place and the way out."""
     with pytest.raises(MusterError, match=said.replace("(", r"\(")):
         calibrate("token_f1", labels=written(tmp_path / "labels.jsonl", rows), home=tmp_path / "home", **options)
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "said"),
+    [
+        (ROWS, {"positive": ["good"]}, r"--positive must be a label of the file \(got 'good'; it has 0, 1\)"),
+        (ROWS, {"cut": 2.0}, r"--cut must be from 0 to 1, the scale of 'token_f1' \(got 2\)"),
+        (ROWS, {"cut": float("nan")}, "--cut must be from 0 to 1"),
+        ([{**ROWS[0], "label": "x"}, {**ROWS[1], "label": 3}], {}, "labels must be all numbers or all names"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_before_anything_is_judged(tmp_path, monkeypatch, rows, options, said):
+    """Judging may take hours or money."""
+    monkeypatch.setattr("harness.cli.score.judge_all", lambda *_: pytest.fail("a case was judged"))
+    labels = written(tmp_path / "labels.jsonl", rows)
+    with pytest.raises(MusterError, match=said):
+        calibrate("token_f1", labels=labels, home=tmp_path / "home", **options)
+
+
+def test_names_that_no_score_stands_for_are_refused_early(tmp_path, monkeypatch):
+    """A judge without labels of its own shows that on its first cases: the others are not judged."""
+    monkeypatch.setattr("harness.cli.score.CHUNK", 2)
+    asked, judge = [], OverlapJudge.judge
+    monkeypatch.setattr(OverlapJudge, "judge", lambda self, cases: asked.extend(cases) or judge(self, cases))
+    rows = [{**row, "label": "good" if row["label"] else "bad"} for row in ROWS]
+    with pytest.raises(MusterError, match="--positive must say which label a high score stands for"):
+        calibrate("token_f1", labels=written(tmp_path / "labels.jsonl", rows), home=tmp_path / "home")
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize(

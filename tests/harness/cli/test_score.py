@@ -113,6 +113,8 @@ def test_wrong_options_are_named(judge, settings, said):
         (".", "is a folder"),
         ("in.jsonl", "is the input itself"),
         ("in.jsonl/x", "cannot be written"),
+        ("scores.csv", "must be JSON lines. Name it scores.jsonl"),
+        ("Scores.PARQUET", "must be JSON lines. Name it Scores.jsonl"),
     ],
 )
 def test_an_output_that_cannot_be_is_refused_before_anything_is_judged(tmp_path, monkeypatch, output, said):

@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from harness.cli.train_judge import JudgeKind, read_judge_rows, require_own_folder, split_rows, train_judge
+from harness.cli.train_judge import JudgeKind, read_judge_rows, require_new_folder, split_rows, train_judge
 from harness.errors import DataError, UserError
 from harness.models.classifiers import load_text_classifier
 from harness.training.judge_adapters import JudgeRow
@@ -78,11 +78,14 @@ def test_split_is_stable_and_keeps_equal_texts_together() -> None:
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
-    """Only a new folder, an empty one, or one with a judge adapter is written to."""
-    require_own_folder(tmp_path / "new")
-    require_own_folder(tmp_path)
+    """Only a new folder or an empty one is written to: neither a file nor an earlier adapter is ever replaced."""
+    require_new_folder(tmp_path / "new")
+    require_new_folder(tmp_path)
     (tmp_path / "thesis.md").write_text("mine")
-    with pytest.raises(UserError, match="--out"):
-        require_own_folder(tmp_path)
+    with pytest.raises(UserError, match=r"--out.*other files"):
+        require_new_folder(tmp_path)
+    with pytest.raises(UserError, match=r"--out.*thesis.md"):
+        require_new_folder(tmp_path / "thesis.md")
     (tmp_path / "judge.json").write_text("{}")
-    require_own_folder(tmp_path)
+    with pytest.raises(UserError, match=r"--out.*a judge adapter"):
+        require_new_folder(tmp_path)

@@ -294,7 +294,9 @@ def test_recorded_answers_must_be_there(tmp_path):
 def test_a_misspelt_embedded_model_is_one_of_the_mistakes(tmp_path):
     """Beside others, with its place and the nearest name, wherever a model is named."""
     text = GOOD.replace("path: embedded:clinic-base}}\n  shots", "path: embedded:clinic-bas}}\n  shots")
-    text = text.replace("  correctness: {}", "  correctness: {model: embedded:nil}\n  relevancy: {classifier: embedded:zzz}")
+    text = text.replace(
+        "  correctness: {}", "  correctness: {model: embedded:nil}\n  relevancy: {classifier: embedded:zzz}"
+    )
     found = problems_of(write(tmp_path, text.replace("rows.jsonl", "row.jsonl")))
     assert [line.split(": ")[1] for line in found if "comes with muster" in line] == [
         "candidates.base.model.path", "judges.correctness.model", "judges.relevancy.classifier"
