@@ -25,14 +25,14 @@ FORKS.set_forkserver_preload(["tests.warm"])
 class Command:
     """A running `muster …`: the part of `subprocess.Popen` that tests use."""
 
-    def __init__(self, arguments, *, cwd, env):
+    def __init__(self, arguments, *, cwd, env, before=None):
         offline = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         with contextlib.chdir(REPOSITORY), mock.patch.dict(os.environ, offline):  # where `tests` can be imported
             forkserver.ensure_running()
         self._streams = tempfile.TemporaryDirectory(prefix="streams-")
         files = [str(Path(self._streams.name) / name) for name in ("out", "err")]
         words = [str(word) for word in arguments]
-        self._process = FORKS.Process(target=_muster, args=(words, str(cwd), dict(env), files))
+        self._process = FORKS.Process(target=_muster, args=(words, str(cwd), dict(env), files, before))
         self._process.start()
         self.pid = self._process.pid
 
@@ -63,8 +63,8 @@ class Command:
             return tuple((Path(folder) / name).read_text(encoding="utf-8") for name in ("out", "err"))
 
 
-def _muster(arguments, folder, environment, files):
-    """What the fork does."""
+def _muster(arguments, folder, environment, files, before):
+    """What the fork does; `before` is called in it first, and may change what the command meets."""
     for descriptor, file in enumerate(files, start=1):
         opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(opened, descriptor)
@@ -74,6 +74,8 @@ def _muster(arguments, folder, environment, files):
     os.chdir(folder)
     sys.argv = ["muster", *arguments]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    if before is not None:
+        before()
     from harness.cli import main
 
     main()

@@ -75,9 +75,9 @@ class Project:
         keep = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI_", "HF_", "MUSTER_"))}
         return {**keep, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CI": "1", "PYTHONPATH": str(REPOSITORY)}
 
-    def start(self, *arguments):
-        """Starts `muster` and returns the process."""
-        return Command(arguments, cwd=self.root, env=self.environment())
+    def start(self, *arguments, before=None):
+        """Starts `muster` and returns the process; `before` is called in it first."""
+        return Command(arguments, cwd=self.root, env=self.environment(), before=before)
 
     def muster(self, *arguments, status=0):
         """Runs `muster` to its end; the exit status must be `status`. Returns what it printed, both streams."""

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from harness.store import Home, Store
-from tests.end_to_end.test_endpoint_job import Remote
+from tests.end_to_end.test_endpoint_job import Remote, lines_of
 from tests.harness.models.fake_endpoint import FakeEndpoint, Step, reply, status
 from tests.harness.models.tiny import make_model
 
@@ -193,7 +193,7 @@ def test_killed_while_the_teacher_answers(remote):
     ]  # fmt: skip
     command, options = [sys.executable, "-c", LESSON], {"cwd": remote.root, "env": remote.environment()}
     with subprocess.Popen(command, **options) as process:
-        while len(remote.server.requests) < 3:
+        while len(remote.server.requests) < 3 or lines_of(remote.root, "answers-*.jsonl") < 2:
             assert process.poll() is None
             time.sleep(0.02)
         process.kill()

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import signal
@@ -27,14 +28,16 @@ splits:
   test: {{share: 1.0}}
 generation: {{max_new_tokens: 12}}
 candidates:
-  api: {{model: &m {{kind: openai, name: m, base_url: "{url}", api_key: "env:CANARY", max_retries: 0{options}}}}}
+  api: {{model: &m {{kind: openai, name: m, base_url: "{url}", api_key: "env:CANARY", max_retries: 0, timeout: 3600{options}}}}}
 judges:
   token_f1: {{}}
   kind:
     kind: geval
     criteria: The answer is kind.
     steps: [Read it., Grade it.]
-    model: {{kind: openai, name: judge, base_url: "{url}", api_key: "env:CANARY", max_retries: 0, price: {{input: 1, output: 2}}}}
+    model:
+      {{kind: openai, name: judge, base_url: "{url}", api_key: "env:CANARY", max_retries: 0, timeout: 3600,
+       price: {{input: 1, output: 2}}}}
 gate:
   rules: [{{coverage: 0.5}}]
 """
@@ -164,15 +167,19 @@ HANG = 3600.0
 """Seconds that a stuck request takes: whoever waited for one would never come back to these tests."""
 
 
-def interrupt(process, server, requests):
-    """Ctrl-C once the server has so many requests; returns exit status and what was printed."""
-    while len(server.requests) < requests:
+def interrupt(process, remote, requests, journal="", lines=0):
+    """Ctrl-C once the server has so many requests, and files of that name so many lines; exit status and what was printed."""
+    while len(remote.server.requests) < requests or lines_of(remote.root, journal) < lines:
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
-    time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=300)
     return process.returncode, out + err
+
+
+def lines_of(root, pattern):
+    """How many whole lines the files of that name have."""
+    return sum(path.read_bytes().count(b"\n") for path in root.rglob(pattern)) if pattern else 0
 
 
 @pytest.mark.parametrize("stuck", ["m", "judge"])
@@ -182,17 +189,18 @@ def test_an_interruption_is_prompt_and_keeps_what_was_answered(remote, stuck):
     The journal that is left holds no key, though the answers in it repeat what the server was sent.
     """
     answered = 10 if stuck == "m" else 0
+    turns = itertools.count()  # of requests to the model that gets stuck, in whatever order their threads come here
 
     def sticking(request):
         whole = reply(f"the house of {KEY}") if request["model"] == "m" else answering(request)
-        behind = sum(r["model"] == stuck for r in remote.server.requests) > answered
-        return (
-            Step(body=whole.body, headers=whole.headers, hang=HANG) if request["model"] == stuck and behind else whole
-        )
+        if request["model"] == stuck and next(turns) >= answered:
+            return Step(body=whole.body, headers=whole.headers, hang=HANG)
+        return whole
 
     remote.server.default = sticking
-    in_flight = 8 if stuck == "m" else SAMPLES + 1
-    returned, printed = interrupt(remote.start("run", "suite.yaml"), remote.server, answered + in_flight)
+    process = remote.start("run", "suite.yaml")
+    in_flight, kept = (8, answered) if stuck == "m" else (SAMPLES + 1, SAMPLES)
+    returned, printed = interrupt(process, remote, answered + in_flight, "answers-*.jsonl", kept)
     assert returned == 130, printed
     assert "Traceback" not in printed
     journals = {path: text for path, text in everything_written(remote.root) if "spool" in path.parts}
@@ -266,7 +274,7 @@ def test_interrupting_score_leaves_what_was_judged(remote):
         body=whole.body, headers=whole.headers, hang=HANG if len(remote.server.requests) > 129 else 0
     )
     process = remote.start("score", "kind", "--suite", "suite.yaml", "--input", "in.jsonl", "--output", "out.jsonl")
-    returned, printed = interrupt(process, remote.server, 131)
+    returned, printed = interrupt(process, remote, 131)
     assert returned == 130, printed
     kept = [json.loads(line) for line in (remote.root / "out.jsonl.part").read_text().splitlines()]
     assert [line["id"] for line in kept] == list(range(128))

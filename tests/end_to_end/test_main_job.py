@@ -1,15 +1,17 @@
 """The main job as a user runs it: a process, a folder, files that come out."""
 
+import functools
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.end_to_end import dying
 from tests.end_to_end.conftest import Project
 
 
@@ -120,10 +122,20 @@ def test_other_weights_at_the_same_path_are_another_candidate(done):
     assert not re.search(r"mine answers +\d+ cached", printed)
 
 
-@pytest.mark.parametrize("stage", ["lora trains", "few_shot answers", "relevancy judges"])
-def test_kill_9_and_again_gives_the_uninterrupted_rows(project, finished, stage):
+@pytest.mark.parametrize(
+    "death",
+    [
+        functools.partial(dying.in_training, 7),
+        functools.partial(dying.in_journal, "answers-", 2),
+        functools.partial(dying.in_journal, "judgements-", 1),
+    ],
+    ids=["lora trains", "few_shot answers", "relevancy judges"],
+)
+def test_kill_9_and_again_gives_the_uninterrupted_rows(project, finished, death):
     """Killed in training, in answering or in judging, the next run ends with the same rows."""
-    killed_in(project, stage)
+    process = project.start("run", "suite.yaml", "--home", "killed", before=death)
+    printed = process.communicate(timeout=600)
+    assert process.returncode == -signal.SIGKILL, printed
     project.muster("run", "suite.yaml", "--home", "killed")
     _, answers, judgements = project.rows_of("killed")
     _, expected_answers, expected_judgements = finished[0].rows_of()
@@ -133,26 +145,6 @@ def test_kill_9_and_again_gives_the_uninterrupted_rows(project, finished, stage)
     assert scores == pytest.approx(
         expected, abs=1e-6
     )  # an encoder's batches may be composed otherwise: float32 rounding
-
-
-def killed_in(project, stage):
-    """Starts a run and kills it as soon as the stage has written something."""
-    process = project.start("run", "suite.yaml", "--home", "killed")
-    home = project.root / "killed"
-    patterns = {
-        "lora trains": "adapters/*.partial/**/*",
-        "few_shot answers": "runs/*/spool/answers-*.jsonl",
-        "relevancy judges": "runs/*/spool/judgements-*.jsonl",
-    }
-    wanted = 2 if "answers" in stage else 1
-    deadline = time.monotonic() + 300
-    while process.poll() is None and time.monotonic() < deadline:
-        if sum(p.is_file() and p.stat().st_size > 0 for p in home.glob(patterns[stage])) >= wanted:
-            break
-        time.sleep(0.005)
-    assert process.poll() is None, "the run was over before it could be killed"
-    process.kill()
-    process.communicate()
 
 
 def test_an_unreachable_endpoint_leaves_everything_else(project):

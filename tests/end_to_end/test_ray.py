@@ -1,25 +1,12 @@
 """`muster run --engine ray` as a user runs it, on two workers of this machine."""
 
+import functools
 import importlib.util
 import re
-import time
 
-import psutil
 import pytest
 
-
-def worker_at(process, method):
-    """A worker below the process as soon as it is at work on the method, as Ray's titles of processes tell."""
-    deadline = time.monotonic() + 300
-    while process.poll() is None and time.monotonic() < deadline:
-        for child in psutil.Process(process.pid).children(recursive=True):
-            try:
-                if child.cmdline()[:1] == [f"ray::Workshop.{method}"]:
-                    return child
-            except psutil.Error:
-                continue
-        time.sleep(0.02)
-    raise AssertionError(f"no worker was ever at {method}: {process.communicate()}")
+from tests.end_to_end import dying
 
 
 def test_a_killed_worker_leaves_the_run_incomplete_and_everything_else_as_local_says_it(project):
@@ -37,8 +24,8 @@ def test_a_killed_worker_leaves_the_run_incomplete_and_everything_else_as_local_
     _, expected_answers, expected_judgements = project.rows_of("local")
     scores = {row[:3]: row[4] for row in expected_judgements}
 
-    process = project.start("run", "suite.yaml", "--home", "home", "--engine", "ray", "--workers", "2")
-    worker_at(process, "generate").kill()
+    death = functools.partial(dying.in_worker, project.root / "dead")
+    process = project.start("run", "suite.yaml", "--home", "home", "--engine", "ray", "--workers", "2", before=death)
     out, err = process.communicate(timeout=600)
     assert process.returncode == 4, out + err
     assert "worker of Ray was lost" in out

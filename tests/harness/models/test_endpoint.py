@@ -135,11 +135,10 @@ def test_length_is_an_answer(endpoint):
 def test_timeout_has_its_name(endpoint):
     """A request that takes too long is tried again and then fails as `timeout`."""
     endpoint.default = Step(hang=3600.0)
-    [completion] = answers(client(endpoint, timeout=0.1, max_retries=1), prompts())
+    model = client(endpoint, timeout=0.1, max_retries=1)
+    [completion] = answers(model, prompts())
     assert completion.error.kind == "timeout"
-    while len(endpoint.requests) < 2:  # on a busy machine the server has yet to read what was given up
-        time.sleep(0.01)
-    assert len(endpoint.requests) == 2
+    assert model.traffic.tallies["api"].requests == 2  # on a busy machine the server has yet to read what was given up
 
 
 def test_a_server_that_only_keeps_the_line_open_is_a_timeout(endpoint):
@@ -182,7 +181,7 @@ def test_without_retry_after_the_pauses_grow_and_end(endpoint):
 
 def test_retry_after_as_a_date():
     """An HTTP date is a wait from now, and one that has passed is none; nonsense is ignored."""
-    assert 25 < retry_after({"retry-after": formatdate(time.time() + 30, usegmt=True)}) <= 30
+    assert 2000 < retry_after({"retry-after": formatdate(time.time() + 3000, usegmt=True)}) <= 3000
     assert retry_after({"retry-after": formatdate(time.time() - 30, usegmt=True)}) == 0
     assert retry_after({"retry-after": "soon"}) is None
     assert retry_after({"retry-after": "nan"}) is None

@@ -100,12 +100,15 @@ def test_a_request_above_the_limit_is_sent_alone():
 
 def test_candidates_and_judges_share_the_requests_in_flight(endpoint):
     """Two that name the same model never have more in flight than the smaller concurrency."""
-    lock, busy, most = threading.Lock(), [0], [0]
+    lock, busy, most, two = threading.Lock(), [0], [0], threading.Event()
 
     def slow(request):
         with lock:
             busy[0] += 1
             most[0] = max(most[0], busy[0])
+            if busy[0] == 2:
+                two.set()
+        two.wait(300)  # the first one for the second
         threading.Event().wait(0.01)
         with lock:
             busy[0] -= 1

@@ -78,24 +78,32 @@ def torture(work, *, kills, seed, steps):
         work: does the whole training, and calls the progress that it is given.
         kills: how many attempts die.
         seed: of the moments: a number of steps, and a part of the next.
-        steps: no attempt lives to take more, so that the training is not finished before the last kill.
+        steps: no attempt lives to take more than one above, so that the training is not finished before the last kill.
     """
     rng = random.Random(seed)
     moments = []
     for _ in range(kills):
-        reading, writing = os.pipe()
-        child = fork(lambda: work(lambda count: os.write(writing, b"." * min(count, 1))))  # noqa: B023  # run at once
-        os.close(writing)
+        (reading, told), (granted, granting) = os.pipe(), os.pipe()
+
+        def wait(count):
+            if count:
+                os.write(told, b".")  # noqa: B023  # run at once
+                os.read(granted, 1)  # noqa: B023
+
+        child = fork(lambda: work(wait))
+        os.close(told)
         wanted, seen, began = rng.randint(1, steps), 0, time.monotonic()
+        os.write(granting, b"." * wanted)  # however late this process wakes up, the child is at most one step further
         while seen < wanted:
-            if not select.select([reading], [], [], 120)[0] or not os.read(reading, 1):
+            if not select.select([reading], [], [], 600)[0] or not os.read(reading, 1):
                 raise AssertionError(f"the training ended, or hung, before it could be killed: {status_of(child)}")
             seen += 1
             began, step = time.monotonic(), time.monotonic() - began
         time.sleep(rng.random() * min(step, 0.2))
         os.kill(child, signal.SIGKILL)
         assert status_of(child) == -signal.SIGKILL
-        os.close(reading)
+        for end in (reading, granted, granting):
+            os.close(end)
         moments.append(seen)
     return moments
 

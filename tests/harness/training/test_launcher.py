@@ -4,15 +4,15 @@ import contextlib
 import itertools
 import os
 import signal
-import socket
-import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
+from torch.distributed import TCPStore
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from harness.errors import TrainingError, UserError
@@ -28,9 +28,9 @@ class Agent:
     """What `torch.distributed.run` is to its parent, made of forks of this process, which has imported torch already."""
 
     def __init__(self, room, count=2):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        # Where the children meet is open already, at a port of the system's choice: no other process can be there first.
+        self.meeting = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        port = self.meeting.port
         reading, writing = os.pipe()
         self.stdin, self.returncode = os.fdopen(writing, "wb"), None
         self.children = [self._fork(rank, count, port, room, reading) for rank in range(count)]
@@ -45,6 +45,7 @@ class Agent:
             names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
             os.environ.update({name: str(value) for name, value in names.items()})
             os.environ.update({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"})
+            os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"
             worker.end_with_parent(reading)
             os._exit(worker.main(room))
 
@@ -255,10 +256,13 @@ def test_the_signal_is_told_whichever_process_is_seen_first(tmp_path, codes, tol
 
 def children(pid):
     """Process ids of its children that run a module of ours or of torch's."""
-    done = subprocess.run(["ps", "--ppid", str(pid), "-o", "pid=,args="], capture_output=True, text=True)
-    return [
-        int(line.split()[0]) for line in done.stdout.splitlines() if " -m harness." in line or "distributed.run" in line
-    ]
+    found = []
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.Error):  # it may have ended meanwhile
+            line = " ".join(child.cmdline())
+            if " -m harness." in line or "distributed.run" in line:
+                found.append(child.pid)
+    return sorted(found)
 
 
 def test_what_cannot_be_divided_or_run_is_refused(recipe, run):

@@ -499,7 +499,8 @@ def samples_of(count):
 def test_trap_23_light_and_offline():
     """`muster --help` loads no numeric, data or model stack, and costs little more than an empty Typer program's help.
 
-    A ratio, since seconds differ between machines: 1.35 measured; importing duckdb alone would make it 1.86, numpy 2.4.
+    A ratio, since seconds differ between machines: 1.35 measured; importing duckdb alone would make it 1.86, numpy 2.4. On
+    a busy machine the least of a few tries may be too much for either, so that there are more where they are needed.
     """
     heavy = {"torch", "numpy", "scipy", "duckdb", "transformers", "pyarrow", "sklearn", "pydantic", "yaml"}
     ours = (
@@ -510,13 +511,15 @@ def test_trap_23_light_and_offline():
     empty = "import sys\nsys.argv = ['empty', '--help']\nimport typer\ntyper.run(lambda: None)\n"
     seconds: dict[str, list[float]] = {ours: [], empty: []}
     output = ""
-    for _ in range(5):
+    for _ in range(25):
         for code, taken in seconds.items():
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
             output += done.stdout
+        if min(seconds[ours]) < 1.75 * min(seconds[empty]):
+            break
     assert set(output.rsplit("MODULES", 1)[1].split()) & heavy == set()
     assert min(seconds[ours]) < 1.75 * min(seconds[empty]), seconds.values()
 
