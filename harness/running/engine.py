@@ -45,6 +45,9 @@ START_SECONDS = 600.0
 """How long a cluster may take to find room for the first worker."""
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
 """No report to Ray's makers, and none of its lines among ours: the second leaves out what it would print."""
+PATIENT = {"RAY_prestart_worker_first_driver": "0", "RAY_worker_register_timeout_seconds": "600"}
+"""`ray.init` waits for workers that Ray starts ahead, and for ever for one that a busy machine has not started in Ray's
+minute: the raylet gives it up and still counts on it. So none is started ahead, and ours have ten minutes."""
 
 
 class Keyed(runner.Answering, probing.Probed, Protocol):
@@ -193,6 +196,8 @@ class Ray(Engine):
         else:
             processors = max(os.cpu_count() or 1, self._count)
             own = {"address": "local", "num_cpus": processors, "include_dashboard": False}
+            for name, value in PATIENT.items():
+                os.environ.setdefault(name, value)
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # its ports are open to nobody else
         import ray
 
