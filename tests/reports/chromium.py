@@ -101,6 +101,7 @@ class Chromium:
         page = self._pages[session] = Page(self, session, target)
         for domain in ("Page", "Runtime", "Network", "Log"):
             page.call(f"{domain}.enable")
+        page.call("Page.setLifecycleEventsEnabled", enabled=True)
         page.resize(width, height)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         still = {"name": "prefers-reduced-motion", "value": "reduce"}
@@ -127,10 +128,10 @@ class Chromium:
                 result: dict[str, Any] = reply["result"]
                 return result
 
-    def wait_event(self, page: Page, method: str, timeout: float = 120.0) -> None:
-        """Reads until the page has reported `method`."""
+    def wait_load(self, page: Page, loader: str, timeout: float = 120.0) -> None:
+        """Reads until the page has reported the load event of this loader's document."""
         deadline = time.monotonic() + timeout
-        while method not in page.seen:
+        while loader not in page.loaded:
             self._read(deadline)
 
     def _write(self, message: dict[str, Any]) -> None:
@@ -162,7 +163,8 @@ class Page:
         self._browser = browser
         self._session = session
         self._target = target
-        self.seen: set[str] = set()
+        self.loaded: set[str] = set()
+        """Loaders whose documents have had their load event."""
         self.console: list[str] = []
         self.exceptions: list[str] = []
         self.requests: list[str] = []
@@ -173,8 +175,9 @@ class Page:
 
     def record(self, method: str, parameters: dict[str, Any]) -> None:
         """Keeps what tests ask about."""
-        self.seen.add(method)
-        if method == "Runtime.exceptionThrown":
+        if method == "Page.lifecycleEvent" and parameters["name"] == "load":
+            self.loaded.add(parameters["loaderId"])
+        elif method == "Runtime.exceptionThrown":
             self.exceptions.append(json.dumps(parameters["exceptionDetails"])[:2000])
         elif method == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "warning", "assert"):
             self.console.append(json.dumps(parameters["args"])[:2000])
@@ -184,10 +187,8 @@ class Page:
             self.requests.append(parameters["request"]["url"])
 
     def navigate(self, url: str) -> None:
-        """Loads `url` and waits for its load event."""
-        self.seen.discard("Page.loadEventFired")
-        self.call("Page.navigate", url=url)
-        self._browser.wait_event(self, "Page.loadEventFired")
+        """Loads `url` and waits for its load event, which that of the page before, come late, is not."""
+        self._browser.wait_load(self, self.call("Page.navigate", url=url)["loaderId"])
 
     def resize(self, width: int, height: int) -> None:
         """Sets the size of the viewport in CSS pixels; below 600 pixels the device counts as a phone."""

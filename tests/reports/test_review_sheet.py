@@ -283,10 +283,12 @@ def test_flips_are_adjudicated_by_keyboard_and_calibrate_the_judge(real, open_sh
 def test_the_surest_flips_come_first(home, tmp_path):
     """By the smaller distance of the two scores from the cut; each pair is one answer of either candidate."""
     out = tmp_path / "sheet.html"
+    before = set((home.path / "reviews").glob("*.json"))
     review.export(
         "latest", out, criteria="Good?", flips="correctness", candidate=["spoilt"], baseline="base", home=home.path
     )
-    sheet = json.loads(max((home.path / "reviews").glob("*.json"), key=lambda p: p.stat().st_mtime).read_text())
+    [made] = set((home.path / "reviews").glob("*.json")) - before
+    sheet = json.loads(made.read_text())
     with Store.open(home, read_only=True) as store:
         scores = {(j.candidate, j.id): j.score for j in store.judgements(store.run("latest").id, metric="correctness")}
     pairs = list(zip(sheet["items"][::2], sheet["items"][1::2], strict=True))
