@@ -362,7 +362,8 @@ def test_the_default_split_is_the_only_one_or_test(make_run, make_rows):
 
 
 def test_a_large_gate_is_decided_in_two_seconds(make_run):
-    """10,000 samples, 5 metrics, 5 candidates, in clusters, from rows to verdicts (processor time)."""
+    """10,000 samples, 5 metrics, 5 candidates, in clusters, from rows to verdicts (processor time): .5 s measured, and on a
+    slower or busier machine as much more as a plain loop takes, which is .05 s on the one that measured."""
     from harness.records import Metric
 
     rng = np.random.default_rng(0)
@@ -376,7 +377,10 @@ def test_a_large_gate_is_decided_in_two_seconds(make_run):
     run = make_run(candidates, metrics=tuple(Metric(name=name) for name in metrics))
     started = time.process_time()
     found = gate.decide_all(declared, run=run, scores=Scores.from_rows(rows))
-    assert time.process_time() - started < 2
+    decided = time.process_time()
+    assert sum(i * i for i in range(1_000_000)) > 0
+    pace = max(1.0, (time.process_time() - decided) / 0.05)
+    assert decided - started < 2 * pace
     assert len(found) == 4
 
 
