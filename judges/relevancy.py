@@ -12,6 +12,11 @@
 - `whole`: the cosine of the embeddings of the whole answer (its beginning, where it is longer than the model reads) and the
   input, which decides more than any passage where the answer is long: in one of n passages it weighs 1 - 1/n.
 
+**Bare words** (an answer of at most `BARE` to a question: "Canberra", "8", "No.") say too little to be told by any of these.
+They are of the kind that is asked for ("8" to how many), which is enough; of another ("In 1913" to who), which changes
+nothing; or of neither, as names are, and then their similarity to the question (the last one of the input) decides. Which of
+these is shown as `bare` (1, -1, 0).
+
 **The score** is `BEST` times the best sentence's relevance plus the rest times the mean over the sentences, so padding and
 digression cost. Two discounts, both in the evidence: an *evasion* ("I don't know", "I cannot help with that") counts by the
 share of sentences that evade, unless the sentence sends to a doctor or another who can help; an *echo* counts by the share of
@@ -21,8 +26,9 @@ question.") is relevant to nothing: 0. An empty answer scores 0.
 An input longer than `INPUT_TOKENS` tokens, such as a patient's letter, is read in parts of whole sentences; the part that fits
 an answer best counts, so nothing is cut off.
 
-Judged well: the sentence that answers among those on the same topic; advice against digression. Judged ill: a fluent wrong
-answer on the right topic (see correctness), answers that need an inference. The figures stand in the card of
+Judged well: the sentence that answers among those on the same topic; advice against digression; bare answers in English.
+Judged ill: a fluent wrong answer on the right topic (see correctness), answers that need an inference, a short remark on what
+was asked about ("Opioids are painkillers"). The figures stand in the card of
 `embedded:relevance`.
 """
 
@@ -36,10 +42,12 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.records import Case, Embedder, Failure, Judgement, Metric, PairClassifier, fingerprint
+from judges.asked import BARE, bare_kind, chosen, content, is_phrase, kind_in, question_of
+from judges.grounding import is_evasion
 from judges.judging import Scored, judge_each
 from judges.sentences import split_sentences
 
-VERSION = 3
+VERSION = 4
 RELEVANT = ("relevant", "entailment")
 """What a classifier calls the label that counts; a classifier with one label has no other."""
 PASSAGE_WORDS = 40
@@ -52,6 +60,11 @@ INTERCEPT = -1.59
 WEIGHTS: Mapping[str, float] = {"answers": 0.5, "similarity": 1.17, "words": 2.75, "type": 0.57, "whole": 8.0}
 """Of the logit of `answers` (cut at 4, divided by the number of passages), of the next three, and of `whole` above
 `WHOLE_CENTRE` (times 1 - 1/passages)."""
+BARE_INTERCEPT = -2.8
+BARE_SIMILARITY = 15.0
+"""Of a bare answer by its cosine with the question, as fitted: relevance is .5 at .19."""
+BARE_KIND = 4.5
+"""More for one of the kind that is asked for: enough by itself, since a number is near to no question."""
 WHOLE_CENTRE = 0.4
 """The cosine at which a whole answer speaks neither for nor against."""
 
@@ -80,30 +93,6 @@ _PLEASANTRY = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _WORD = re.compile(r"[^\W_]+")
-_STOP_WORDS = """
-    a about after all also am an and any are as at be because been before being but by can could did do does doing for from
-    get had has have having he her hers him his how i if in into is it its just me more most my no not of on or other our out
-    over she should so some such than that the their them then there these they this those to too up us very was we were what
-    when where which while who whom whose why will with would you your yours doctor please dr patient
-"""
-_STOP = frozenset(_STOP_WORDS.split())
-_NUMBER = re.compile(
-    r"\b(\d[\d.,]*|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|hundreds?|thousands?"
-    r"|millions?|billions?|once|twice|half|dozen|percent)\b",
-    re.IGNORECASE,
-)
-_TIME = re.compile(
-    r"\b(1\d\d\d|20\d\d|\d+|january|february|march|april|may|june|july|august|september|october|november|december|(mon|tues|wednes"
-    r"|thurs|fri|satur|sun)day|today|tomorrow|yesterday|century|ago|hours?|days?|weeks?|months?|years?|minutes?|morning|evening|night"
-    r"|spring|summer|autumn|winter)\b",
-    re.IGNORECASE,
-)
-_NAME = re.compile(r"(?<![.!?:\"'`] )(?<!^)\b[A-ZÀ-Þ][\w'’-]+")
-_ASKS = (
-    (re.compile(r"\bhow (many|much|old|tall|long|far|fast|high|large|big|often|deep|wide|heavy)\b", re.I), _NUMBER),
-    (re.compile(r"\b(when|(what|which|in what|in which) (year|month|day|date|time|century|decade))\b", re.I), _TIME),
-    (re.compile(r"\b(who|whom|whose|where|(what|which) (\w+ )?(city|country|state|person|company|team|name))\b", re.I), _NAME),
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +106,8 @@ class Evidence:
     whole: float
     passages: int
     """Of the whole answer."""
+    bare: int | None = None
+    """Of an answer that is a few bare words: what `bare_kind` says of them."""
 
     def features(self) -> dict[str, float]:
         """The five numbers that are weighed."""
@@ -131,8 +122,11 @@ class Evidence:
         }
 
     def relevance(self) -> float:
-        """The logistic combination, in [0, 1]."""
-        return 1 / (1 + math.exp(-INTERCEPT - sum(WEIGHTS[name] * value for name, value in self.features().items())))
+        """The logistic combination, in [0, 1]; of bare words that may answer, what they are worth as such if that is more."""
+        usual = INTERCEPT + sum(WEIGHTS[name] * value for name, value in self.features().items())
+        if self.bare is None or self.bare < 0:
+            return _logistic(usual)
+        return _logistic(max(usual, BARE_INTERCEPT + BARE_SIMILARITY * self.similarity + BARE_KIND * self.bare))
 
 
 class RelevancyJudge:
@@ -174,23 +168,29 @@ class RelevancyJudge:
         unique = list(dict.fromkeys(asked))
         rows = self._classifier.probabilities(unique)
         answers = {pair: float(row[self._label]) for pair, row in zip(unique, rows, strict=True)}
-        texts = [part for parts in inputs.values() for part in parts]
-        texts = list(
-            dict.fromkeys([*texts, *passages, *(sentence for rows in passages.values() for sentence, _ in rows)])
-        )
+        bare = {pair: _bare(*pair) for pair in pairs}
+        questions = {
+            text: f"{(question_of(text) or text).rstrip(' ?')}?" for (text, _), kind in bare.items() if kind is not None
+        }
+        texts = [*(part for parts in inputs.values() for part in parts), *questions.values(), *passages]
+        texts = list(dict.fromkeys([*texts, *(sentence for rows in passages.values() for sentence, _ in rows)]))
         vectors = dict(zip(texts, self._embedder.embed(texts), strict=True))
         found = []
         for text, answer in pairs:
             sentences = []
+            kind = bare[text, answer]
             for sentence, passage in passages[answer]:
                 held = [
                     Evidence(
                         answers=answers[part, passage],
-                        similarity=max(0.0, float(vectors[part] @ vectors[sentence])),
+                        similarity=max(
+                            0.0, float(vectors[part if kind is None else questions[text]] @ vectors[sentence])
+                        ),
                         words=_taken_up(part, sentence),
-                        type=_type(part, sentence),
+                        type=kind_in(part, sentence),
                         whole=max(0.0, float(vectors[part] @ vectors[answer])),
                         passages=len({passage for _, passage in passages[answer]}),
+                        bare=kind,
                     )
                     for part in inputs[text]
                 ]
@@ -229,13 +229,17 @@ class RelevancyJudge:
 
 
 def _judged(case: Case, rows: Sequence[tuple[str, Evidence]]) -> Scored:
-    evasive = [bool(_EVASION.search(s) and not _REFERRAL.search(s)) for s, _ in rows]
+    evasive = [
+        bool((_EVASION.search(s) or (evidence.bare is not None and is_evasion(s))) and not _REFERRAL.search(s))
+        for s, evidence in rows
+    ]
     relevance = [
         0.0 if evades or _PLEASANTRY.fullmatch(sentence) else evidence.relevance()
         for (sentence, evidence), evades in zip(rows, evasive, strict=True)
     ]
     direct = 1.0 - sum(evasive) / len(evasive)
-    informative = min(1.0, _new_words(case.input or "", case.answer or "") / ECHO_FLOOR)
+    new = 1.0 if rows[0][1].bare == 1 else _new_words(case.input or "", case.answer or "")
+    informative = min(1.0, new / ECHO_FLOOR)
     best, mean = max(relevance), sum(relevance) / len(relevance)
     score = min(1.0, (BEST * best + (1 - BEST) * mean) * direct * informative)
     label = "relevant" if score >= 0.5 else "evasive" if direct < 0.5 else "echo" if informative < 0.5 else "off topic"
@@ -249,32 +253,36 @@ def _judged(case: Case, rows: Sequence[tuple[str, Evidence]]) -> Scored:
             "type": evidence.type,
             "whole": round(evidence.whole, 6),
             "evasive": evades,
+            **({} if evidence.bare is None else {"bare": evidence.bare}),
         }
         for (sentence, evidence), value, evades in zip(rows, relevance, evasive, strict=True)
     ]
     return score, label, {"direct": direct, "informative": informative, "sentences": sentences}
 
 
-def _content(text: str) -> set[str]:
-    """Content words, cut to six letters so that treat, treats and treatment meet."""
-    return {word[:6].rstrip("s") for word in map(str.lower, _WORD.findall(text)) if word not in _STOP}
-
-
 def _taken_up(question: str, sentence: str) -> float:
-    asked = _content(question)
-    return len(asked & _content(sentence)) / len(asked) if asked else 0.0
-
-
-def _type(question: str, sentence: str) -> int:
-    """Whether the sentence has something new of the kind that is asked for: 1, -1, or 0 where no kind is asked for."""
-    old = set(map(str.lower, _WORD.findall(question)))
-    for asks, kind in _ASKS:
-        if asks.search(question):
-            return 1 if any(found[0].lower() not in old for found in kind.finditer(sentence)) else -1
-    return 0
+    asked = content(question)
+    return len(asked & content(sentence)) / len(asked) if asked else 0.0
 
 
 def _new_words(question: str, answer: str) -> float:
     asked = {word.lower() for word in _WORD.findall(question)}
     said = [word.lower() for word in _WORD.findall(answer)]
     return sum(word not in asked for word in said) / len(said) if said else 0.0
+
+
+def _bare(text: str, answer: str) -> int | None:
+    """What the answer is worth as bare words, or None where it is a text, nothing is asked, or it is near by its words alone."""
+    question = question_of(text)
+    if question is None or not 0 < len(answer.split()) <= BARE or len(split_sentences(answer)) > 1:
+        return None
+    if answer.rstrip().endswith("?") or _WORD.findall(answer.lower()) == _WORD.findall(question.lower()):
+        return None
+    kind = 1 if chosen(question, answer) else bare_kind(question, answer)
+    if kind < 0 and _REFERRAL.search(answer):
+        kind = 0  # of no kind that is asked for, but it may be what is best
+    return None if kind == 0 and content(question) & content(answer) and not is_phrase(question, answer) else kind
+
+
+def _logistic(total: float) -> float:
+    return 1 / (1 + math.exp(-total))

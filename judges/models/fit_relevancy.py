@@ -5,8 +5,9 @@
 The weights of the classifier and of the whole answer are given, the others are fitted to single sentences (TREC-QA,
 QNLI), either set counting the same and relevant and other sentences the same. Printed for each pair of weights tried: the
 fitted weights, and the AUROC of each set with the weights fitted to the other one, of MEDIQA's whole answers (every third
-of each part) with the weights of both, and of the cosines alone beside it. It is run by hand; the weights taken are
-written into the judge.
+of each part) with the weights of both, and of the cosines alone beside it; at last intercept and weight of the cosine for
+bare words of no given kind (own answers and others', the questions with a capital and a question mark). It is run by hand;
+the weights taken are written into the judge.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from harness.models.load import ModelRoom
-from judges.models.labelled import is_held_out, read
+from harness.records import Embedder
+from judges.asked import bare_kind, content
+from judges.models.labelled import bare_answers, is_held_out, read
 from judges.models.train_relevance import TRECQA_HELD_OUT
 from judges.relevancy import BEST, Evidence, RelevancyJudge
 
@@ -63,6 +67,19 @@ def main() -> None:
                 for name, (rows, labels) in answers.items()
             }
             print(f"    whole {whole}:", found)
+    print(
+        "bare words, intercept and weight of the cosine:",
+        np.round(_fit_bare(data, models.embedder("embedded:minilm")), 2),
+    )
+
+
+def _fit_bare(data: Path, embedder: Embedder) -> NDArray[Any]:
+    rows = [(f"{question[0].upper()}{question[1:]}?", answer, label) for question, answer, label in bare_answers(data)]
+    rows = [row for row in rows if bare_kind(*row[:2]) == 0 and not content(row[0]) & content(row[1])]
+    asked, said = (np.asarray(embedder.embed([row[i] for row in rows])) for i in (0, 1))
+    cosine, labels = np.maximum(0, (asked * said).sum(axis=1)), np.array([row[2] for row in rows])
+    model = LogisticRegression(C=100, class_weight="balanced").fit(cosine[:, None], labels)
+    return np.array([model.intercept_[0], model.coef_[0, 0]])
 
 
 def _sentences(data: Path) -> Mapping[str, Rows]:

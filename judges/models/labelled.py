@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import json
 import logging
+import random
 import re
 import time
 from collections.abc import Iterator
@@ -18,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.records import Progress
+from judges.asked import BARE
 
-__all__ = ["doctor_answers", "is_held_out", "read", "report"]
+__all__ = ["bare_answers", "doctor_answers", "is_held_out", "read", "report"]
 
 SEED = 1234
 
@@ -39,6 +41,18 @@ def is_held_out(group: str, share: float) -> bool:
     plain = re.sub(r"\W+", "", group.lower())
     digest = hashlib.sha256(plain.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 < share
+
+
+def bare_answers(data: Path) -> list[tuple[str, str, int]]:
+    """(question, answer, label) of search questions with references of at most `BARE` words: its own, 1, and another's, 0."""
+    rows = {
+        row["question"]: row["reference"].split("/")[0].strip() for row in read(data / "correctness/evouna_nq.jsonl")
+    }
+    own = [(question, answer) for question, answer in rows.items() if len(answer.split()) <= BARE]
+    others = [answer for _, answer in own]
+    random.Random(SEED).shuffle(others)
+    pairs = [(question, answer, 1) for question, answer in own]
+    return pairs + [(q, other, 0) for (q, own_answer), other in zip(own, others, strict=True) if other != own_answer]
 
 
 def doctor_answers(data: Path) -> list[list[str]]:

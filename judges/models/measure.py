@@ -39,7 +39,7 @@ from harness.suite.grammar import (
 from judges import JudgeBuilder
 from judges.calibration import calibrate, read_truth
 from judges.grounding import nearest_sentences
-from judges.models.labelled import SEED, is_held_out, read
+from judges.models.labelled import SEED, bare_answers, is_held_out, read
 from judges.models.train_nli import HELD_OUT, TASK_SHARE
 from judges.models.train_relevance import TRECQA_HELD_OUT
 from judges.models.train_toxicity import toxicity_rows
@@ -354,9 +354,14 @@ def _relevancy_sets(baselines: Mapping[str, Baseline]) -> list[LabelledSet]:
 
         return rows
 
+    def bare(data: Path) -> Iterator[Labelled]:
+        for question, answer, label in bare_answers(data):
+            yield Labelled(case=Case(id="", answer=answer, input=question), label=label, group=question)
+
     def one(name: str, what: str, file: str, seen: Seen) -> LabelledSet:
+        rows = answered(file) if file else bare
         return LabelledSet(
-            judge="relevancy", name=name, what=what, rows=answered(file), seen=seen, baselines=baselines, limit=400
+            judge="relevancy", name=name, what=what, rows=rows, seen=seen, baselines=baselines, limit=400
         )
 
     return [
@@ -364,6 +369,7 @@ def _relevancy_sets(baselines: Mapping[str, Baseline]) -> list[LabelledSet]:
         one("mediqa_validation", "medical answers, long", "mediqa_qa_validation", "fitted"),
         one("mediqa_train_alexa", "medical answers, long", "mediqa_qa_train_alexa", "partly seen"),
         one("mediqa_train_liveqa", "medical answers, long", "mediqa_qa_train_liveqa", "partly seen"),
+        one("evouna_bare", "a few bare words, the answer to this question or to another one", "", "fitted"),
     ]
 
 

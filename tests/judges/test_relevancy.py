@@ -11,6 +11,7 @@ from harness.models.load import ModelRoom
 from harness.records import Case
 from harness.suite.grammar import RelevancySpec
 from judges import JudgeBuilder
+from judges.asked import bare_kind, chosen, question_of
 from judges.relevancy import BEST, INPUT_TOKENS, PASSAGE_WORDS, RelevancyJudge
 
 QUESTION = "What is wrong with my leg?"
@@ -90,6 +91,54 @@ def test_a_classifier_without_the_label_is_refused(word_embedder, word_pairs):
     word_pairs.labels = ("sport", "politics")
     with pytest.raises(UserError, match="'topics' must have a label relevant or entailment, or one label"):
         RelevancyJudge("r", word_embedder, word_pairs, model="topics")
+
+
+ASKED = (
+    ("How many legs has a spider?", ("8", "Eight.", "none", "a few"), ("Spiders", "Hairy ones", "In 1913")),
+    ("how often is the pill taken", ("daily", "Twice a day", "every four hours"), ("with water", "Pills")),
+    ("When did it sink?", ("1912", "In April 1912.", "last night", "After the war"), ("An iceberg", "No", "3 kg", "$12")),
+    ("In what year was it built?", ("1961",), ("Concrete", "Yes")),
+    ("Who wrote it?", (), ("In 1869", "Yes.", "3", "In London", "No, thanks a lot")),
+    ("Where is the Louvre?", ("In Paris", "next to the river"), ("Every Tuesday morning in 1950", "Since 1950", "Yes.")),
+    ("Why is the sky blue?", ("Because of scattered light", "due to the air"), ("Yes, it is.", "In 1990", "12")),
+    ("How do I get there?", ("By train", "using the lift"), ("2005", "No.")),
+    ("Is it safe?", ("No.", "yes", "It is.", "Not under 16.", "Rarely"), ("Willow bark", "1897", "Purple")),
+    ("My dog is ill. Should he eat?", ("Only a little.",), ("Dogs",)),
+    ("What is the boiling point of water?", ("100 °C",), ("In 1742", "Yes, it is.")),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("question", "right", "wrong"), ASKED)
+def test_bare_words_are_of_the_kind_that_is_asked_for(question, right, wrong):
+    """A number to how many, a time to when, yes or no to is; a name to who is settled by its meaning, so 0."""
+    asked = question_of(question)
+    assert {answer: bare_kind(asked, answer) for answer in right} == dict.fromkeys(right, 1)
+    assert {answer: bare_kind(asked, answer) for answer in wrong} == dict.fromkeys(wrong, -1)
+    assert bare_kind("Who wrote it?", "Leo Tolstoy") == bare_kind("What is the currency?", "The yen.") == 0
+
+
+@pytest.mark.parametrize("text", ["Thank you for the letter.", "Translate this into French: good morning", ""])
+def test_where_nothing_is_asked_no_words_are_bare(judge, text):
+    """An instruction is not answered by a number or a yes."""
+    assert question_of(text) is None
+    if text:
+        assert "bare" not in judged(judge, "Yes.", text).evidence["sentences"][0]
+
+
+def test_one_of_two_that_are_offered_is_no_echo():
+    """What stands beside "or" answers; other words of the question do not."""
+    question = "Is the warranty of the new car two or three years?"
+    assert [chosen(question, answer) for answer in ("Three years.", "Two", "the new car", "four", "?")] == [
+        True, True, False, False, False,
+    ]  # fmt: skip
+
+
+def test_only_few_words_are_judged_as_bare_ones(judge):
+    """Seven words or two sentences are a text, whose score does not depend on its kind; what is bare is never lowered by it."""
+    for answer in ("my leg is torn and hurts me now", "Never. It hurts."):
+        assert "bare" not in judged(judge, answer, "Is my leg torn?").evidence["sentences"][0]
+    assert judged(judge, "when is easter", "When is Easter?").label == "echo"
+    assert judged(judge, "No.", "Is my leg torn?").score > 0.7 > 0.3 > judged(judge, "Bananas", "Is my leg torn?").score
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
