@@ -128,13 +128,15 @@ _DONE = re.compile(r"\W*(?:by|with|using|through|via)\s+\w", re.IGNORECASE)
 
 
 def question_of(text: str) -> str | None:
-    """The last question in a text, or a text that begins as one does ("who wrote it", "Name a river"); otherwise None."""
+    """The last question in a text, or one typed without its mark ("the tower who built it", "Name a river"); otherwise None."""
     sentences = split_sentences(text)
     asked = [sentence for sentence in sentences if sentence.rstrip(" \"'”’)").endswith("?")]
     if asked:
         return asked[-1]
-    begins = [s for s in sentences[-1:] if any(kind.match(s) for _, kind in _QUESTION_KINDS)]
-    return begins[0] if begins else None
+    last = sentences[-1] if sentences else ""
+    begins = any(kind.match(last) for _, kind in _QUESTION_KINDS)
+    typed = not last.endswith((".", "!", ":")) and any(kind.search(last) for _, kind in _LATER_KINDS)
+    return last if begins or typed else None
 
 
 def bare_kind(question: str, answer: str) -> int:
@@ -152,6 +154,8 @@ def bare_kind(question: str, answer: str) -> int:
         return 1
     if kind == "number":
         return -1 if other or re.search(r"\bhow\b", question, re.I) else 0
+    if kind == "time" and _is_number(answer) and not dated and not _MEASURED.search(answer):
+        return 0  # "5" may be an hour, "31 states" is none
     if kind == "time":
         return 1 if (_TIME.search(answer) and not _MEASURED.search(answer)) or _MOMENT.search(answer) else -1
     if other:

@@ -62,7 +62,7 @@ WEIGHTS: Mapping[str, float] = {"answers": 0.5, "similarity": 1.17, "words": 2.7
 `WHOLE_CENTRE` (times 1 - 1/passages)."""
 BARE_INTERCEPT = -2.8
 BARE_SIMILARITY = 15.0
-"""Of a bare answer by its cosine with the question, as fitted: relevance is .5 at .19."""
+"""Of a bare answer by its cosine with the question, near what `fit_relevancy` finds: relevance is .5 at .19."""
 BARE_KIND = 4.5
 """More for one of the kind that is asked for: enough by itself, since a number is near to no question."""
 WHOLE_CENTRE = 0.4

@@ -44,15 +44,19 @@ def is_held_out(group: str, share: float) -> bool:
 
 
 def bare_answers(data: Path) -> list[tuple[str, str, int]]:
-    """(question, answer, label) of search questions with references of at most `BARE` words: its own, 1, and another's, 0."""
+    """(question, answer, label) of search questions with references of at most `BARE` words: its own, 1, and, 0, another's.
+
+    The other question begins with another word (when, where, who ...), so that its answer is hardly one to this.
+    """
     rows = {
         row["question"]: row["reference"].split("/")[0].strip() for row in read(data / "correctness/evouna_nq.jsonl")
     }
-    own = [(question, answer) for question, answer in rows.items() if len(answer.split()) <= BARE]
-    others = [answer for _, answer in own]
-    random.Random(SEED).shuffle(others)
+    words = ("who", "whose", "what", "which", "when", "where", "why", "how")
+    own = [(q, answer) for q, answer in rows.items() if q.split()[0] in words and len(answer.split()) <= BARE]
+    draw = random.Random(SEED)
+    others = [draw.choice([a for q, a in own if q.split()[0] != question.split()[0]]) for question, _ in own]
     pairs = [(question, answer, 1) for question, answer in own]
-    return pairs + [(q, other, 0) for (q, own_answer), other in zip(own, others, strict=True) if other != own_answer]
+    return pairs + [(question, other, 0) for (question, _), other in zip(own, others, strict=True)]
 
 
 def doctor_answers(data: Path) -> list[list[str]]:
