@@ -76,8 +76,9 @@ def main() -> None:
 def _fit_bare(data: Path, embedder: Embedder) -> NDArray[Any]:
     rows = [(f"{question[0].upper()}{question[1:]}?", answer, label) for question, answer, label in bare_answers(data)]
     rows = [row for row in rows if bare_kind(*row[:2]) == 0 and not content(row[0]) & content(row[1])]
-    asked, said = (np.asarray(embedder.embed([row[i] for row in rows])) for i in (0, 1))
-    cosine, labels = np.maximum(0, (asked * said).sum(axis=1)), np.array([row[2] for row in rows])
+    asked = np.asarray(embedder.embed([question for question, _, _ in rows]))
+    said = np.asarray(embedder.embed([answer for _, answer, _ in rows]))
+    cosine, labels = np.maximum(0, (asked * said).sum(axis=1)), np.array([label for *_, label in rows])
     model = LogisticRegression(C=100, class_weight="balanced").fit(cosine[:, None], labels)
     return np.array([model.intercept_[0], model.coef_[0, 0]])
 
