@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -45,6 +44,7 @@ from harness.deciding.wording import (
 from harness.errors import UserError
 from harness.records import Calibration, Figure, Finding, Metric, Training, Verdict
 from harness.store import Store
+from harness.store.writing import write_whole
 from reports import charts
 from reports.manifest import build_manifest
 from reports.queries import CONFIDENCE, leaning, load_report
@@ -99,19 +99,27 @@ def write_page(out: Path, page: str) -> Path:
     """Writes a page to a file, whole or not at all, and returns the file's path. Raises UserError where it cannot be."""
     if out.is_dir():
         raise UserError(f"the report must be written to a file (got the folder {out}). Use --out FILE.")
-    scratch = out.with_name(f".{out.name}.{os.getpid()}")
+    require_page(out)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            scratch.write_bytes(page.encode("utf-8", "replace"))
-            scratch.replace(out)
-        finally:
-            scratch.unlink(missing_ok=True)
+        write_whole(out, page.encode("utf-8", "replace"))
     except OSError as error:
         raise UserError(
             f"the report must be written to a file (got {out}: {error.strerror}). Use --out FILE."
         ) from error
     return out
+
+
+def require_page(out: Path) -> None:
+    """Raises UserError where a page would take the place of a file that is none, such as the suite's data."""
+    try:
+        head = b""
+        if out.is_file():
+            with out.open("rb") as file:
+                head = file.read(100)
+    except OSError:
+        return
+    if head.strip() and not head.lstrip().lower().startswith(b"<!doctype html"):
+        raise UserError(f"'{out}' must be a new file or a page to replace (it holds something else). Name another.")
 
 
 def render(report: Report, *, samples: str = "all", budget: int = BUDGET, made: str | None = None) -> str:

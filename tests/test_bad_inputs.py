@@ -332,7 +332,7 @@ TABLE = [
     Bad(34, "trust_remote_code", local("path: embedded:clinic-base, trust_remote_code: true"), ("suite.yaml:9:", "trust_remote_code: unknown key")),
     Bad(34, "pickled weights", local("path: ./model", **{"model/config.json": "{}", "model/pytorch_model.bin": "x"}), ("suite.yaml:9:", "no safetensors weights", "pickles (.bin, .pt) are never loaded")),
     Bad(35, "adapter of another base", local("path: embedded:clinic-base, adapter: ./old", **{"old/adapter_config.json": "{}", "old/adapter_model.safetensors": "x", "old/manifest.json": '{"base_fingerprint": "0123456789abcdef"}'},), ("suite.yaml:9:", "'old' was trained on another base than 'embedded:clinic-base' (base 0123456789ab", "Train it again",)),
-    Bad(36, "unknown model", local("path: embedded:clinic-bas"), ("suite.yaml:9:", "'embedded:clinic-bas'", "Did you mean 'embedded:clinic-base'?")),
+    Bad(36, "unknown model", local("path: embedded:clinic-bas"), ("suite.yaml:9:", "'embedded:clinic-bas'", "did you mean 'embedded:clinic-base'?")),
     Bad(36, "missing API key", suite("{kind: answers, path: new.jsonl}", API.replace("TEST_KEY", "NO_KEY")), ("'api_key' must name a variable that is set (got MUSTER_NO_KEY", "export MUSTER_NO_KEY="), RUN),
     Bad(36, "missing API key, before a run", suite("{kind: answers, path: new.jsonl}", API.replace("TEST_KEY", "NO_KEY")), ("NOT SET: MUSTER_NO_KEY, which new cannot do without", "'muster run' will refuse", "export MUSTER_NO_KEY="), status=0),
     Bad(36, "unreachable endpoint", suite("{kind: answers, path: new.jsonl}", API), ("answers missing", "the endpoint at http://127.0.0.1:9 cannot be reached"), RUN, 4),

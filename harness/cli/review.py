@@ -49,6 +49,7 @@ def export(
     home: Annotated[Path, typer.Option(help="Where store, runs and adapters live.")] = Path(".muster"),
 ) -> None:
     """Write a blind sheet: answers in random order, whose is whose kept in the home."""
+    from harness.cli.session import elsewhere
     from harness.errors import UserError
     from harness.store import Home, Store
     from harness.store.reviews import read_sheet, write_sheet
@@ -91,9 +92,9 @@ def export(
         how = "fill in the column 'rating' and save it as CSV"
     said = f"{len(sheet.items):,} answers to {len({i.sample_id for i in sheet.items}):,} samples"
     typer.echo(f"{out}: {f'{len(sheet.pairs):,} flips' if sheet.pairs else said}; {how}")
-    typer.echo("  then: muster review import FILE --rater NAME")
+    typer.echo(f"  then: muster review import FILE --rater NAME{elsewhere(home)}")
     if sheet.pairs and out.suffix.lower() == ".html":
-        typer.echo(f"   and: muster calibrate {flips} --labels FILE")
+        typer.echo(f"   and: muster calibrate {flips} --labels FILE{elsewhere(home)}")
 
 
 def import_(
@@ -102,6 +103,7 @@ def import_(
     home: Annotated[Path, typer.Option(help="Where store, runs and adapters live.")] = Path(".muster"),
 ) -> None:
     """Bring ratings in as judgements human:NAME. The same file again changes nothing."""
+    from harness.cli.session import elsewhere
     from harness.errors import NothingEvaluatedError
     from harness.store import Home
     from harness.store.reviews import add_ratings, count_flips
@@ -122,7 +124,7 @@ def import_(
             f"  both are good in {found.both:,}, neither in {found.neither:,}, only the failed one in {found.opposite:,};"
             f" {found.undecided:,} undecided"
         )
-    typer.echo(f"  next: muster review agreement {done.run}")
+    typer.echo(f"  next: muster review agreement {done.run}{elsewhere(home)}")
 
 
 def agreement(
@@ -152,6 +154,7 @@ def labels(
     home: Annotated[Path, typer.Option(help="Where store, runs and adapters live.")] = Path(".muster"),
 ) -> None:
     """Write what raters said as labels: one line an answer, its label the mean rating on 0 to 1."""
+    from harness.cli.session import elsewhere
     from harness.errors import UserError
     from harness.records import HUMAN
     from harness.store import Home, Store
@@ -180,7 +183,7 @@ def labels(
             lines.append({**line, "selected": True} if selected & set(said) else line)
     write_file(out, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     typer.echo(f"{out}: {len(lines):,} labels")
-    typer.echo(f"  next: muster calibrate JUDGE --labels {out}")
+    typer.echo(f"  next: muster calibrate JUDGE --labels {out}{elsewhere(home)}")
 
 
 # ------------------------------------------------------------------------------------------------------------ exporting
@@ -274,12 +277,10 @@ def read_scale(text: str) -> tuple[int, int]:
 def write_file(path: Path, text: str) -> None:
     """Writes a file whole or not at all. Raises UserError where it cannot be written."""
     from harness.errors import UserError
+    from harness.store.writing import write_whole
 
-    unfinished = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_bytes(text.encode("utf-8", "replace"))
-        unfinished.replace(path)
+        write_whole(path, text.encode("utf-8", "replace"))
     except OSError as error:
         raise UserError(f"'--out' must be a file that can be written (got {path}: {error.strerror})") from None
 

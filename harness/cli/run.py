@@ -74,6 +74,10 @@ def run(
     console = Console(stderr=to_stdout(json, junit, summary), markup=False, emoji=False)
     plan = read_plan(suite, data=data, limit=limit, candidates=candidate or [], splits=split or [], baseline=baseline)
     keep_inputs(files_read(plan), json, junit, summary, report)
+    if report is not None:
+        from reports.render import require_page
+
+        require_page(report)
     if no_gate or plan.loaded.suite.gate is None:
         refuse_verdict_files(json, junit, summary)
     else:

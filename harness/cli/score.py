@@ -347,23 +347,19 @@ def as_likelihoods(value: Any) -> Any:
 def write_judgements(path: Path, ids: Iterable[Any], judgements: Iterable[Judgement]) -> None:
     """One JSON line a judgement; the file appears whole or not at all. Raises UserError where it cannot be written."""
     from harness.errors import UserError
+    from harness.store.writing import write_whole
 
-    path = path.resolve()
-    in_place = path.exists() and not path.is_file()  # a pipe or a device, which nothing may take the place of
-    unfinished = path if in_place else path.with_name(path.name + ".part")
+    lines = []
+    for identity, judgement in zip(ids, judgements, strict=True):
+        error = judgement.error
+        line = {
+            "id": identity, "metric": judgement.metric, "score": judgement.score, "label": judgement.label,
+            "evidence": dict(judgement.evidence),
+            "error": {"kind": error.kind, "message": error.message} if error else None,
+        }  # fmt: skip
+        lines.append(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("w", encoding="utf-8") as file:
-            for identity, judgement in zip(ids, judgements, strict=True):
-                error = judgement.error
-                line = {
-                    "id": identity, "metric": judgement.metric, "score": judgement.score, "label": judgement.label,
-                    "evidence": dict(judgement.evidence),
-                    "error": {"kind": error.kind, "message": error.message} if error else None,
-                }  # fmt: skip
-                file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
-        if not in_place:
-            unfinished.replace(path)
+        write_whole(path, "".join(lines).encode("utf-8"))
     except OSError as error:
         raise UserError(f"--output {path}: cannot be written ({error.strerror})") from None
 

@@ -300,7 +300,7 @@ def _check_header(header: list[str], place: str, mistakes: Mistakes) -> None:
     if len(header) == 1:
         for mark, word in ((";", "semicolons"), ("\t", "tabs")):
             if mark in header[0]:
-                mistakes.stop(f"{place}: cells must be separated by commas (got {word}).")
+                mistakes.stop(f"{place}: cells must be separated by commas (got {word}). Save it with commas.")
 
 
 # ------------------------------------------------------------------------------------------------------------- Parquet

@@ -6,7 +6,6 @@ They lie beside the store, not in it: the store is an index that is made anew fr
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
@@ -16,6 +15,7 @@ from typing import Any
 from harness.errors import StoreError, UserError
 from harness.records import HUMAN, Calibration, Figure
 from harness.store.home import Home
+from harness.store.writing import write_whole
 
 SHIPPED = "models/calibrations.json"
 """Within the package `judges`, which is named here and not imported."""
@@ -33,12 +33,9 @@ def write_cards(path: Path, cards: Sequence[Calibration]) -> None:
 
     Raises UserError where it cannot be written.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     lines = [json.dumps(asdict(card), allow_nan=False) for card in cards]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
-        os.replace(draft, path)
+        write_whole(path, ("[\n" + ",\n".join(lines) + "\n]\n").encode())
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
 

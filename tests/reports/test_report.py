@@ -6,7 +6,9 @@ import base64
 import gzip
 import hashlib
 import json
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -26,7 +28,7 @@ from harness.records import Message
 from harness.store import Home, Store
 from harness.store.calibrations import write_calibration
 from reports.queries import load_report
-from reports.render import STATIC_SAMPLES, content_hash, render, write_report
+from reports.render import STATIC_SAMPLES, content_hash, render, write_page, write_report
 from reports.samples import CHUNK, MAX_TEXT, pack, snippet
 from reports.trainings import sweeps
 
@@ -556,6 +558,23 @@ def test_unwritable_file_is_refused_and_leaves_nothing(home, tmp_path):
     with Store.open(home, read_only=True) as store, pytest.raises(UserError, match="must be written to a file"):
         write_report(store, ["latest"], tmp_path)
     assert not [path for path in tmp_path.parent.iterdir() if path.name.startswith(f".{tmp_path.name}")]
+
+
+def test_a_page_takes_the_place_of_a_page_only(tmp_path):
+    """Neither data nor a pipe is replaced by a page; an earlier page is."""
+    data, pipe, page = tmp_path / "rows.csv", tmp_path / "pipe", tmp_path / "page.html"
+    data.write_text("id,answer\n")
+    with pytest.raises(UserError, match=r"rows.csv' must be a new file or a page to replace"):
+        write_page(data, "<!doctype html>")
+    assert data.read_text() == "id,answer\n"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_text)
+        write_page(pipe, "<!doctype html>one")
+        assert read.result(timeout=60) == "<!doctype html>one"
+    assert pipe.is_fifo()
+    for text in ("<!doctype html>one", "<!doctype html>two"):
+        assert write_page(page, text).read_text() == text
 
 
 def test_command_writes_the_file_and_says_where(home, tmp_path, capsys):

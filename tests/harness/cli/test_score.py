@@ -5,6 +5,8 @@ import json
 import math
 import os
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -143,6 +145,17 @@ def test_a_pipe_is_written_to_and_never_replaced(tmp_path):
     assert pipe.is_fifo()
     assert link.is_symlink()
     assert json.loads(file.read_text())["score"] == 1.0
+
+
+def test_what_standard_output_goes_to_is_written_on(tmp_path):
+    """`{ echo first; muster score … --output /dev/stdout; echo last; } >file`: the file is neither replaced nor emptied."""
+    writing = "from pathlib import Path; from harness.store.writing import write_whole as w; w(Path('/dev/stdout'), b'scores\\n')"
+    shell = f'{{ echo first; "{sys.executable}" -c "{writing}"; echo last; }}'
+    subprocess.run(f"{shell} >> file", shell=True, cwd=tmp_path, check=True)
+    assert (tmp_path / "file").read_text() == "first\nscores\nlast\n"
+    assert (
+        subprocess.run(f"{shell} | cat", shell=True, check=True, capture_output=True).stdout == b"first\nscores\nlast\n"
+    )
 
 
 def test_the_figure_of_many_scores_is_the_metrics_own(tmp_path, capsys):
