@@ -161,11 +161,16 @@ def test_edited_rules_and_more_candidates_are_no_drift(folder):
 
 
 def test_what_answers_took_is_in_no_file(folder):
-    """A rule that compares latencies wants both measured in one run."""
+    """A rule that compares latencies wants both measured in one run, whether suite or command line names the file."""
     bless()
-    text = SUITE.replace("BASELINE", "production").replace("{coverage", "{metric: latency, no_worse_by: 1}, {coverage")
-    (folder / "suite.yaml").write_text(text)
+    text = SUITE.replace("{coverage", "{metric: latency, no_worse_by: 1}, {coverage")
+    (folder / "suite.yaml").write_text(text.replace("BASELINE", "production"))
     done = typed(gate, "suite.yaml", "--candidate", "good")
+    assert isinstance(done.exception, UserError)
+    assert "rules[1].metric: must be known of the baseline (got 'latency', which the blessed scores of" in said(done)
+    measured = text.replace("{kind: answers, path: rows.jsonl}", "{kind: transformers, path: embedded:clinic-base}")
+    (folder / "suite.yaml").write_text(measured.replace("BASELINE", "base"))
+    done = typed(gate, "suite.yaml", "--candidate", "good", "--baseline", "production")
     assert isinstance(done.exception, UserError)
     assert "compares 'latency' with baseline 'production', which holds scores alone" in str(done.exception)
 
