@@ -305,7 +305,7 @@ def muster(*arguments, cwd, installed):
     environment = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "CI": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "harness", *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True,
-        timeout=120,
+        timeout=600,
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
 

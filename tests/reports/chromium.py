@@ -111,7 +111,7 @@ class Chromium:
         return page
 
     def call(
-        self, method: str, session: str | None = None, timeout: float = 120.0, **parameters: Any
+        self, method: str, session: str | None = None, timeout: float = 300.0, **parameters: Any
     ) -> dict[str, Any]:
         """Sends one command and returns its result; events that arrive meanwhile go to their page."""
         self._next += 1
@@ -128,7 +128,7 @@ class Chromium:
                 result: dict[str, Any] = reply["result"]
                 return result
 
-    def wait_load(self, page: Page, loader: str, timeout: float = 120.0) -> None:
+    def wait_load(self, page: Page, loader: str, timeout: float = 300.0) -> None:
         """Reads until the page has reported the load event of this loader's document."""
         deadline = time.monotonic() + timeout
         while loader not in page.loaded:
@@ -202,7 +202,7 @@ class Page:
             raise RuntimeError(json.dumps(reply["exceptionDetails"])[:2000])
         return reply["result"].get("value")
 
-    def wait_for(self, condition: str, timeout: float = 60.0) -> None:
+    def wait_for(self, condition: str, timeout: float = 300.0) -> None:
         """Waits until a JavaScript expression is true."""
         deadline = time.monotonic() + timeout
         while not self.evaluate(f"Boolean({condition})"):

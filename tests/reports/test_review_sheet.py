@@ -82,7 +82,7 @@ def open_sheet(browser, tmp_path):
 
 def downloaded(folder, ending, name="ratings"):
     """The file that the page gave back."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (found := [path for path in folder.glob(f"{name}-*.{ending}") if path.stat().st_size]):
         assert time.monotonic() < deadline, "nothing was downloaded"
         time.sleep(0.05)

@@ -140,7 +140,7 @@ def test_a_pipe_is_written_to_and_never_replaced(tmp_path):
     with ThreadPoolExecutor(1) as pool:
         read = pool.submit(pipe.read_text)
         write_judgements(pipe, ["1"], [judgement])
-        assert json.loads(read.result(timeout=60))["score"] == 1.0
+        assert json.loads(read.result(timeout=300))["score"] == 1.0
     write_judgements(link, ["1"], [judgement])
     assert pipe.is_fifo()
     assert link.is_symlink()

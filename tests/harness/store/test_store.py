@@ -348,7 +348,7 @@ def test_a_short_hold_is_waited_out(home):
     """A process that lets go within the wait is no error."""
     with Store.open(home):
         pass
-    with running(HOLD, home.path, "write", 0.5), Store.open(home, wait=20) as store:
+    with running(HOLD, home.path, "write", 0.5), Store.open(home, wait=300) as store:
         assert store.runs() == []
 
 
@@ -495,7 +495,7 @@ def test_a_kill_in_a_migration_leaves_the_older_store(home, monkeypatch):
         store.write_run(make_run(), **make_parts())
         expected = store.leaderboard("r1")
     with running(DIE_IN_A_MIGRATION, home.path) as process:
-        assert process.wait(60) == -signal.SIGKILL
+        assert process.wait(300) == -signal.SIGKILL
     with duckdb.connect(str(home.store)) as connection:
         assert connection.execute("SELECT schema_version FROM meta").fetchall() == [(opening.known_version(),)]
         assert "note" not in [row[0] for row in connection.execute("DESCRIBE runs").fetchall()]
