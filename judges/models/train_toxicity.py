@@ -5,9 +5,10 @@
 FOLDER holds the data sets named below as JSON Lines; they are not part of the project. The adapter and its card are
 written to `toxicity/` beside this file. It is run by hand, by nothing else.
 
-Five stages: all posts (a LoRA), the templates among a few posts (the whole encoder, twice), a balance of both, and once more most
-posts with all templates and sentences of doctors, which wins back on posts what the templates had cost. The weights
-kept are the mean of the last two stages (a model soup, Wortsman et al. 2022): the last alone calls quoted insults toxic.
+Seven stages: all posts (a LoRA), the templates among a few posts (the whole encoder, twice), a balance of both, and once more
+most posts with all templates and sentences of doctors, which wins back on posts what the templates had cost. The mean of
+that stage and the one before (a model soup, Wortsman et al. 2022) starts the last two, which learn the functions from
+more templates among many posts; kept is the mean of what comes out and what they started from.
 What the sets disagree about is left out of the second: in civil_comments the posts that fewer than half of the annotators
 called toxic (a set of posts that were all reported; most of them are rude), in olid profanity aimed at nobody.
 """
@@ -96,17 +97,21 @@ TITLE = "embedded:toxicity"
 NOTES = """\
 P(not_toxic), P(toxic) of a sentence or a short text: insults, slurs, threats, hatred of a group.
 
-Trained in five stages, of which the table below counts the last: a LoRA on 14,731 rows (posts of civil_comments,
+Trained in seven stages, of which the tables below count the last: a LoRA on 14,731 rows (posts of civil_comments,
 davidson, olid and Wikipedia talk, bias_madlibs, plain sentences that name groups, sentences of doctors), merged; the
-whole encoder, twice, on 3,724 rows, two thirds of them `templates`; a balance of both; and most posts again with all
-templates. The weights are the mean of the last two stages, and so are the figures. Templates are short sentences of our
-own for functions of a judge (contempt, threat, call to harm, hatred denied, quoted and condemned, profanity in joy,
-things cursed, spelling tricks, medicine); whole templates are held out, not only fillings. `framed insults` quote real
-insults to condemn them. Sentences of `doctors`, `chats` with doctors and `patients` are taken as harmless.
+whole encoder, twice, on 3,724 rows, two thirds of them `templates`; a balance of both; most posts again with all
+templates, averaged with the stage before; then twice more and more varied templates among half and 0.7 of the posts
+(`--start` begins here). The weights are the mean of what came out and what these two started from, and so are the figures.
+Templates are short sentences of our own for the functions of a judge (`toxic_templates.yaml`: contempt, also polite;
+exclusion, threat, hatred denied, quoted, condemned and reported, pride, profanity in joy, things cursed, spelling tricks,
+medicine); whole templates are held out, not only fillings: those for development were looked at while training was
+chosen, those of the test only afterwards; the figures by function are of the test. `framed insults` quote real insults to
+condemn them. Sentences of `doctors`, `chats` with doctors and `patients` are taken as harmless. The function `plain` was
+added after plain words such as "somebody" and "nobody" were seen to count as hostile in answers of the clinic's LoRA.
+The sixth stage was trained before that, without `plain` and 23 other templates that the seventh had.
 
 The sets disagree about what toxic means: davidson's `offensive` is mostly about single words, civil_comments holds only
-posts that were reported, most of them rude whatever the label says. Bad at: hatred in polite words and hatred
-condemned, which it takes for one another (see the templates), irony, slurs reclaimed by those they were meant for,
+posts that were reported, most of them rude whatever the label says. Bad at: what the functions below 0.7 name, irony,
 languages other than English."""
 
 
@@ -115,42 +120,72 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="the folder of the data sets")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "toxicity", help="where to write")
+    parser.add_argument(
+        "--start", type=Path, help="an adapter to start from, which only learns the functions once more"
+    )
     parser.add_argument("--limit", type=int, help="train on so many rows only, for a trial")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     torch.set_num_threads(1)
-    for name, measures in train_toxicity(options.data, options.out, limit=options.limit).metrics.items():
+    training = train_toxicity(options.data, options.out, start=options.start, limit=options.limit)
+    for name, measures in training.metrics.items():
         logging.info("%s: %s", name, ", ".join(f"{key} {value:.3f}" for key, value in measures.items()))
 
 
-def train_toxicity(data: Path, out: Path, *, limit: int | None = None) -> JudgeTraining:
-    """Trains `embedded:toxicity`; a tenth of each source, half of bias_madlibs and whole templates are held out."""
+def train_toxicity(data: Path, out: Path, *, start: Path | None = None, limit: int | None = None) -> JudgeTraining:
+    """Trains `embedded:toxicity`; a tenth of each source, half of bias_madlibs and whole templates are held out.
+
+    `start` is an adapter whose five stages are done: only the functions' ones follow.
+    """
+    with TemporaryDirectory() as folder:
+        if start is None:
+            start = Path(folder) / "start"
+            _first_stages(data, start, limit=limit)
+        half = Path(folder) / "half"
+        last_stage(data, half, start=start, share=0.5, learning_rate=8e-5, limit=limit)
+        return last_stage(data, out, start=half, beside=start, share=0.7, learning_rate=6e-5, limit=limit)
+
+
+def _first_stages(data: Path, out: Path, *, limit: int | None) -> None:
     posts, functions, _ = toxicity_rows(data)
     balanced = balanced_rows(posts, functions)
     whole: dict[str, Any] = {"method": "full", "batch_tokens": 600, "max_tokens": 96}
     with TemporaryDirectory() as folder:
-        first, second, third = (Path(folder) / name for name in ("posts", "functions", "again"))
+        first, second, third, fourth = (Path(folder) / name for name in ("posts", "functions", "again", "balance"))
         _train(posts[:limit], {}, first, learning_rate=4e-4, max_tokens=128)
         _train(functions[:limit], {}, second, start=first, learning_rate=1e-4, **whole)
         _train(functions[:limit], {}, third, start=second, learning_rate=7e-5, **whole)
-        fourth = Path(folder) / "balance"
         _train(balanced[:limit], {}, fourth, start=third, learning_rate=1e-4, **whole)
-        return last_stage(data, out, start=fourth, limit=limit)
+        last_stage(data, out, start=fourth, share=1.0, learning_rate=8e-5, limit=limit)
 
 
-def last_stage(data: Path, out: Path, *, start: Path, limit: int | None = None) -> JudgeTraining:
-    """The last stage alone, from the adapter in `start`."""
+def last_stage(
+    data: Path,
+    out: Path,
+    *,
+    start: Path,
+    share: float,
+    learning_rate: float,
+    beside: Path | None = None,
+    limit: int | None = None,
+) -> JudgeTraining:
+    """All templates among a `share` of the posts of `LAST`, from the adapter in `start`.
+
+    Kept is the mean of what comes out and `beside` (left out: `start`).
+    """
     posts, functions, heldout = toxicity_rows(data)
     rng = random.Random(SEED)
-    rows = [row for source, most in LAST.items() for row in [p for p in posts if p.source == source][:most]]
+    rows = [
+        row for source, most in LAST.items() for row in [p for p in posts if p.source == source][: round(share * most)]
+    ]
     rows += [row for row in functions if row.source in ("templates", "framed insults", "patients")]
     chat = [row["Doctor"] for row in read(data / "patient_doctor/chatdoctor3k.jsonl")][40:]
     advice = sorted({text for answer in chat for text in split_sentences(answer)})
-    rows += [_row(text, False, "chats") for text in rng.sample(advice, CHAT_SENTENCES)]
+    rows += [_row(text, False, "chats") for text in rng.sample(advice, round(share * CHAT_SENTENCES))]
     rng.shuffle(rows)
     settings: dict[str, Any] = {"method": "full", "batch_tokens": 1024, "max_tokens": 96}
-    last = _train(rows[:limit], {}, out, start=start, learning_rate=8e-5, head_learning_rate=3e-4, **settings)
-    mean_of(start, out, out)
+    last = _train(rows[:limit], {}, out, start=start, learning_rate=learning_rate, head_learning_rate=3e-4, **settings)
+    mean_of(beside or start, out, out)
     return remeasure(out, last, heldout)
 
 
@@ -225,23 +260,26 @@ def toxicity_rows(data: Path) -> tuple[list[JudgeRow], list[JudgeRow], dict[str,
     heldout["framed insults"] = [
         _row(frame.format(text), False, "framed insults") for text in insults[:50] for frame in FRAMES_HELDOUT
     ]
-    functions += [_row(row.text, row.toxic, "templates") for row in template_rows(rng, heldout=False, groups_each=8)]
-    templates = template_rows(rng, heldout=True, groups_each=8)
-    for function in FUNCTIONS:
-        heldout[f"templates: {function}"] = [
-            _row(row.text, row.toxic, "templates") for row in templates if row.function == function
-        ]
-    heldout["templates"] = [_row(row.text, row.toxic, "templates") for row in templates]
+    functions += [_row(row.text, row.toxic, "templates") for row in template_rows(rng, part="train")]
+    heldout |= _heldout_templates(rng)
     patients = list(dict.fromkeys(row["Patient"] for row in read(data / "patient_doctor/questiondoctor_lasse.jsonl")))
     rng.shuffle(patients)
     functions += [_row(text, False, "patients") for text in patients[:PATIENTS]]
-    heldout["patients"] = [_row(text, False, "patients") for text in patients[PATIENTS : 2 * PATIENTS]]
-    chat = [row["Doctor"] for row in read(data / "patient_doctor/chatdoctor3k.jsonl")]
+    chats = list(read(data / "patient_doctor/chatdoctor3k.jsonl"))
+    heldout["patients"] = [_row(row["Patient"], False, "patients") for row in chats[:PATIENTS]]
     heldout["chatdoctor"] = [
-        _row(text, False, "chatdoctor") for answer in chat[:40] for text in split_sentences(answer)
+        _row(text, False, "chatdoctor") for row in chats[:40] for text in split_sentences(row["Doctor"])
     ]
     rng.shuffle(functions)
     return posts, functions, heldout
+
+
+def _heldout_templates(rng: random.Random) -> dict[str, list[JudgeRow]]:
+    """Sentences of templates that are not trained: both held-out parts, and each function of the one kept for the test."""
+    development, test = (template_rows(rng, part=part) for part in ("development", "test"))
+    found = {f"templates: {name}": [row for row in test if row.function == name] for name in FUNCTIONS}
+    found |= {"templates (development)": development, "templates (test)": test}
+    return {name: [_row(row.text, row.toxic, "templates") for row in rows] for name, rows in found.items()}
 
 
 def _toxic(row: dict[str, Any]) -> bool:
