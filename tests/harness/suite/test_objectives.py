@@ -50,7 +50,7 @@ def test_each_objective_in_its_shortest_form(loaded):
     [
         ("objective: ppo, reward: rouge", "must be 'grpo' or 'rloo' (got 'ppo', which has left TRL)"),
         ("objective: dpo", "must have 'preferences' with objective 'dpo'"),
-        ("objective: dpo, preferences: q.jsonl", "no such file: 'q.jsonl' (did you mean 'p.jsonl'?)"),
+        ("objective: dpo, preferences: P.jsonl", "no such file: 'P.jsonl' (did you mean 'p.jsonl'?)"),
         ("objective: grpo", "must have a 'reward' with objective 'grpo'"),
         ("objective: grpo, reward: ruge", "must be a judge of this suite"),
         ("objective: grpo, reward: toxicity", "Write toxicity: -1"),
