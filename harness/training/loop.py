@@ -294,6 +294,8 @@ def run_trainer(
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:  # in bfloat16, which TRL chooses for adapters of 4-bit bases, small updates vanish
             parameter.data = parameter.data.float()
+    if hasattr(trainer.model, "create_or_update_model_card"):  # PEFT's, in every checkpoint: nobody reads it there
+        trainer.model.create_or_update_model_card = lambda _: None
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Bookkeeper(trainer, spec.logging_steps, environment=environment, progress=progress))
     if listen is not None:
