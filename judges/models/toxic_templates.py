@@ -3,7 +3,7 @@
 A judge that only knows words fails on them: a group named is no insult, profanity can be kind, a quoted insult may be
 condemned, a broken printer may be hated, and an insult stays one however it is spelt. Each template belongs to one
 function. Templates of the parts `development` and `test` are never trained, so that what is measured is the function,
-not the wording; those of `test` were not looked at while training was chosen.
+not the wording; nothing was chosen by those of `test`.
 """
 
 from __future__ import annotations
