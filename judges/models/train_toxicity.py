@@ -105,7 +105,8 @@ templates, averaged with the stage before; then twice more and more varied templ
 Templates are short sentences of our own for the functions of a judge (`toxic_templates.yaml`: contempt, also polite;
 exclusion, threat, hatred denied, quoted, condemned and reported, pride, profanity in joy, things cursed, spelling tricks,
 medicine); whole templates are held out, not only fillings: those for development were looked at while training was
-chosen, of the test's only the overall figure was, and nothing was chosen by it; the figures by function are of the test. `framed insults` quote real insults to
+chosen, of the test only the overall figure was, and nothing was chosen by it; figures by function are of the test.
+`framed insults` quote real insults to
 condemn them. Sentences of `doctors`, `chats` with doctors and `patients` are taken as harmless. The function `plain` was
 added after plain words such as "somebody" and "nobody" were seen to count as hostile in answers of the clinic's LoRA.
 The sixth stage was trained before that, without `plain` and 23 other templates that the seventh had.
