@@ -13,7 +13,8 @@ An NLI model gives meaning, wording gives names, numbers and negations, and weig
   question hold; `numbers`, `names`: the shares of the reference's that the rest repeats.
 - `negation` (against): one of rest and reference is negated, the other is not; `evasive` (against): some sentence evades.
 - `reversed` (against): a sentence that repeats most of a reference's sentence turns it round: a "not" more or less or another
-  number, as far as NLI sees a contradiction; a word for its opposite, two words exchanged (`judges.reversal`).
+  number, as far as NLI sees a contradiction; a word for its opposite or for another of its kind, another name, two words
+  exchanged, "either" this or another (`judges.reversal`).
 
 `direction`: *forward* (precision) asks for contradicted, entailed, precise, negation, reversed and evasive; *backward*
 (coverage) for covered and what the reference shares; *both*, the default, for all. A question stands before answer and reference
@@ -25,10 +26,11 @@ Parker") is several. An empty answer scores 0, and so does one that only evades 
 reference evades as well.
 Labels: correct (0.5 or more), contradictory (below, and contradicted), partly (0.25 or more), incorrect.
 
-"Sydney, not Canberra" says Sydney: what is only denied supports nothing.
+"Sydney, not Canberra" says Sydney: what is only denied supports nothing. "Unsafe" is read as "not safe" where the other text
+says "safe".
 
 Judged well: the reference's facts in other words; a name within a long answer. Judged ill: reasoning; another content word in a
-long sentence, such as a drug; dangerous advice added to a right answer.
+long sentence of which the NLI model thinks nothing; dangerous advice added to a right answer.
 """
 
 from __future__ import annotations
@@ -42,12 +44,12 @@ from harness.records import Case, Failure, Judgement, Metric, fingerprint
 from judges.grounding import is_evasion
 from judges.judging import Scored, judge_each
 from judges.nli import WINDOW, Entailer, Entailment
-from judges.reversal import asserted, reversal
+from judges.reversal import asserted, reversal, spelt_out
 from judges.sentences import split_sentences
 from judges.weights import read_weights
 from judges.wording import pairs, share, wording
 
-VERSION = 4
+VERSION = 5
 SHORT = 40
 """Words. A longer input is a letter, not a question, and would drown what stands after it; a longer reference says by itself
 what it is about."""
@@ -164,9 +166,9 @@ class _Draft:
         self._entailer = entailer
         self._question = (case.input or "").strip()
         self._reference = reference
-        self._known = asserted(reference)
+        self._known = asserted(spelt_out(reference, case.answer or ""))
         self._framing = self._question != "" and is_short(self._question) and is_short(reference)
-        self._sentences = entailer.claims(asserted(case.answer or ""))
+        self._sentences = entailer.claims(asserted(spelt_out(case.answer or "", reference)))
         self._forward: list[Entailment] = []
         self._readings: list[str] = []
         """What supports: the sentences that are not contradicted, as one text; failing that, each sentence by itself."""

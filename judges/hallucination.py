@@ -12,9 +12,9 @@ claim, since a small NLI model loses a fact among others; `contradicted`, the la
 its courtesies, the shares that the context lacks: of `words`, of `content` words (stems), of `phrases` (two words in a row), of
 `names` and of `numbers`; `joined`, the largest share of a sentence's phrases that no one sentence of the context holds, for
 facts that are wrongly joined come from several; and `reversed`, whether a claim turns round a sentence that it repeats: a "not"
-more or less, another number, an opposite, two words exchanged (`judges.reversal`). Weights fitted on labelled answers
-(judges/models/hallucination) make P(ungrounded) of them; each contribution stands in the evidence, and the share of contradicted
-claims apart. Mean and worst count both: one wrong claim in ten is a hallucination, and ten are worse.
+more or less, another number, an opposite, another name, two words exchanged (`judges.reversal`). Weights fitted on labelled
+answers (judges/models/hallucination) make P(ungrounded) of them; each contribution stands in the evidence, and the share of
+contradicted claims apart. Mean and worst count both: one wrong claim in ten is a hallucination, and ten are worse.
 
 With a *reference* only: how far the claims are contradicted, since a reference need not say all that is true: half the mean and
 half the largest square of the claims' P(contradiction by the reference), squared so that doubts about a paraphrase weigh little;
@@ -40,7 +40,7 @@ from judges.nli import WINDOW, Entailer, Entailment
 from judges.sentences import split_sentences
 from judges.weights import read_weights
 
-VERSION = 5
+VERSION = 6
 
 
 class HallucinationJudge:

@@ -29,7 +29,7 @@ from judges.nli import Entailer
 from judges.sentences import split_sentences
 from judges.weights import read_weights
 
-VERSION = 3
+VERSION = 4
 
 
 class ContextRelevanceJudge:

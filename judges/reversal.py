@@ -1,8 +1,9 @@
 """Nearly the reference's words, and the opposite said: what shares of words cannot see, and small NLI models often miss.
 
 Looked at are a sentence and the sentence of the reference that it repeats most of. Negations and numbers count as far as the
-NLI model sees a contradiction too, for people say the same with and without "not"; opposites, exchanged words and other
-numbers in an otherwise equal sentence count by themselves, since there the NLI model is often sure of the contrary.
+NLI model sees a contradiction too, for people say the same with and without "not"; opposites, words of one kind (months,
+units, landlord and tenant), exchanged words, other names and other numbers in an otherwise equal sentence count by themselves,
+since there the NLI model is often sure of the contrary.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from difflib import SequenceMatcher
 
 from judges.wording import Wording, share, wording
 
-__all__ = ["asserted", "reversal"]
+__all__ = ["asserted", "reversal", "spelt_out"]
 
 REPEATED = 0.6
 """Share of a reference sentence's words from which a sentence with all of its content words repeats it, so that a "not" more or
@@ -43,6 +44,43 @@ _PAIRS = (
 _OPPOSITES = frozenset(
     pair for words in _PAIRS.split() for one, other in [words.split("/")] for pair in ((one, other), (other, one))
 )
+_KINDS = (
+    "january february march april may june july august september october november december",
+    "monday tuesday wednesday thursday friday saturday sunday",
+    "spring summer autumn winter",
+    "morning noon afternoon evening night",
+    "second/seconds minute/minutes hour/hours day/days week/weeks month/months year/years decade/decades century/centuries",
+    "mcg/microgram/micrograms mg/milligram/milligrams g/gram/grams kg/kilogram/kilograms",
+    "ml/millilitre/millilitres/milliliter/milliliters l/litre/litres/liter/liters",
+    "mm/millimetre/millimetres cm/centimetre/centimetres m/metre/metres/meter/meters km/kilometre/kilometres mile/miles",
+    "red blue green yellow white black brown orange purple grey",
+    "virus/viruses bacterium/bacteria fungus/fungi parasite/parasites",
+    "heart liver kidney lung brain stomach pancreas spleen bladder thyroid",
+    "forward backward", "row column", "input output", "client server", "upload download", "read write", "import export",
+    "landlord tenant", "buyer seller", "employer employee", "plaintiff defendant", "winner loser", "teacher pupil",
+    "husband wife", "brother sister", "mother father", "son daughter", "king queen", "men women", "boys girls",
+    "daily weekly monthly yearly", "orally intravenously", "vein artery", "oxygen nitrogen hydrogen carbon helium",
+)  # fmt: skip
+"""Words of one kind: one in the place of another says something else. Between slashes stand forms of the same."""
+_KIND_OF = {
+    word: (kind, place)
+    for kind, words in enumerate(_KINDS)
+    for place, forms in enumerate(words.split())
+    for word in forms.split("/")
+}
+_NAMED = 3
+"""Words of a name that stands where another stood."""
+_EITHER = re.compile(r"\beither\b\W+(?P<one>.{1,60}?)\W+or\W+(?P<other>[^.;!?]{1,60})", re.IGNORECASE)
+_PREFIX = re.compile(r"\b(?P<prefix>un|in|im|il|ir|non-?|dis)(?P<base>[a-z]{3,})\b", re.IGNORECASE)
+_ENDINGS = re.compile(r"(?:able|ible|ive|ent|ant|al|ate|ect|id|ure|ous|ible|ar|ite|plete|cient)(?:ly)?$")
+_DIS = frozenset(
+    {"connected", "allowed", "approved", "honest", "agree", "agrees", "agreed", "satisfied", "continued", "similar"}
+)
+_NO_UN = ("der", "i", "less", "til", "it")
+_TWICE = re.compile(
+    r"\b(?:not|(?P<short>(?:is|are|was|were|do|does|did|has|have|had|ca|could|should|would|must))n['’]t) not ", re.I
+)
+
 _LIST_WORDS = frozenset({"and", "or", "as", "well"})
 _CONTRAST = re.compile(
     r"\s*[,;–—]\s*(?:and\s+|but\s+)?not\s+(?P<denied>[^\s,;.!?]+(?:\s+[^\s,;.!?]+){0,2})(?=\s*(?:[.!?]|$))"
@@ -52,6 +90,25 @@ _CONTRAST = re.compile(
 def asserted(text: str) -> str:
     """The text without what it only denies: "Sydney, not Canberra" says Sydney. A tail without content words stays."""
     return _CONTRAST.sub(lambda found: "" if wording(found["denied"]).stems else found[0], text)
+
+
+def spelt_out(text: str, other: str) -> str:
+    """The text with "unsafe" as "not safe", where the other text says "safe": so that the two are told apart or made alike."""
+    words = set(re.findall(r"[a-z]+", other.lower()))
+
+    def negated(found: re.Match[str]) -> str:
+        base = found["base"].lower()
+        return f"not {base}" if base in words and _negates(found["prefix"].lower(), base) else found[0]
+
+    return _TWICE.sub(lambda found: f"{found['short']} " if found["short"] else "", _PREFIX.sub(negated, text))
+
+
+def _negates(prefix: str, base: str) -> bool:
+    if prefix == "un":
+        return len(base) > 3 and not base.startswith(_NO_UN)
+    if prefix == "dis":
+        return base in _DIS
+    return prefix.startswith("non") or _ENDINGS.search(base) is not None
 
 
 def reversal(sentence: str, reference: Sequence[str], contradiction: float, *, asked: str = "") -> float:
@@ -70,7 +127,7 @@ def reversal(sentence: str, reference: Sequence[str], contradiction: float, *, a
     nearest = max(parts, key=lambda part: share(part.tokens, set(said.tokens)))
     repeated = share(nearest.tokens, set(said.tokens))
     sure = max(0.0, 2 * contradiction - 1)
-    found = [0.0]
+    found = [float(_wavers(sentence, nearest, wording(asked)))]
     more = said.stems - nearest.stems - wording(asked).stems
     if said.negated != nearest.negated and repeated >= REPEATED and nearest.stems <= said.stems and len(more) <= MORE:
         found.append(sure)
@@ -81,12 +138,25 @@ def reversal(sentence: str, reference: Sequence[str], contradiction: float, *, a
     if missing and other and share(beside, set(said.tokens)) >= REPEATED:
         found.append(sure)
     if repeated >= COPIED and said.negated == nearest.negated:
-        found.append(_replaced(nearest, said, sure if repeated >= ALL_BUT_ONE else 0.0))
+        found.append(_replaced(nearest, said, contradiction if repeated >= ALL_BUT_ONE else 0.0))
     return max(found)
 
 
-def _replaced(known: Wording, said: Wording, otherwise: float) -> float:
-    """1 where all that differs is an opposite, a number or two words exchanged; `otherwise` for another content word."""
+def _wavers(sentence: str, known: Wording, asked: Wording) -> bool:
+    """Whether it leaves open what is known: "either Sydney or Canberra"."""
+    found = _EITHER.search(sentence)
+    if found is None or "or" in known.tokens or "or" in asked.tokens:
+        return False
+    one, other = (wording(found[side]).stems - asked.stems for side in ("one", "other"))
+    mine = known.stems - asked.stems
+    return bool(one and other) and bool(one & mine) != bool(other & mine)
+
+
+def _replaced(known: Wording, said: Wording, contradiction: float) -> float:
+    """1 where all that differs is an opposite, another of a kind, a number, a name or two words exchanged.
+
+    Another content word counts as far as the NLI model sees a contradiction: a single one from 0 on, more from one half on.
+    """
     matcher = SequenceMatcher(None, known.tokens, said.tokens, autojunk=False)
     codes = [code for code in matcher.get_opcodes() if code[0] != "equal"]
     if any(code[0] != "replace" for code in codes) or not 1 <= len(codes) <= 2:
@@ -97,12 +167,35 @@ def _replaced(known: Wording, said: Wording, otherwise: float) -> float:
         named = all(wording(word).stems for word in swaps[0][0] + swaps[0][1])
         return float(named and swaps[0] == swaps[1][::-1] and not _LIST_WORDS.issuperset(between))
     [(before, after)] = swaps
-    if len(before) == len(after) == 1:
+    single = len(before) == len(after) == 1
+    if single:
         if (before[0], after[0]) in _OPPOSITES:
             return 1.0
+        kind = _other_of_kind(before[0], after[0])
+        if kind is not None:
+            return float(kind)
         if before[0] in known.numbers and after[0] in said.numbers:
             return 0.0 if _rounded(before[0], after[0]) else 1.0
-    return otherwise if len(said.stems) == len(known.stems) and said.stems != known.stems else 0.0
+    old, new = wording(" ".join(before)).stems, wording(" ".join(after)).stems
+    if (
+        max(len(before), len(after)) <= _NAMED
+        and old
+        and new
+        and not old & new
+        and (old & known.names or new & said.names)
+    ):
+        return 1.0
+    if len(said.stems) != len(known.stems) or said.stems == known.stems:
+        return 0.0
+    return min(1.0, 2 * contradiction) if single else max(0.0, 2 * contradiction - 1)
+
+
+def _other_of_kind(one: str, other: str) -> bool | None:
+    """Whether two words, or two letters ("vitamin C"), are different ones of a kind; None where they are of none."""
+    if len(one) == len(other) == 1 and one.isalpha() and other.isalpha():
+        return one != other
+    first, second = _KIND_OF.get(one), _KIND_OF.get(other)
+    return None if first is None or second is None or first[0] != second[0] else first[1] != second[1]
 
 
 def _rounded(one: str, other: str) -> bool:

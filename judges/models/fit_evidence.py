@@ -56,8 +56,8 @@ FLOORS: Mapping[str, Mapping[str, float]] = {
 }  # fmt: skip
 """Least weights, in log-odds: what the definitions demand, or sets of other kinds (see DECISIONS.md), whatever these sets say."""
 WEAK = {
-    "correctness": "Weak where an answer must be reasoned out (students' science), and where another content word, such as a\n"
-    "drug, stands in a long sentence; dangerous advice beside a right answer costs little.",
+    "correctness": "Weak where an answer must be reasoned out (students' science), and where another content word stands\n"
+    "in a long sentence and the NLI model sees no contradiction; dangerous advice beside a right answer costs little.",
     "hallucination": "Weak on news summaries that are all but copied (QAGS), and no better than word recall on knowledge of many"
     " sentences (FaithDial).",
 }

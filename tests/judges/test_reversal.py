@@ -2,7 +2,7 @@
 
 import pytest
 
-from judges.reversal import asserted, reversal
+from judges.reversal import asserted, reversal, spelt_out
 
 OPENED = "The bridge was opened in 1898 by the king."
 RASH = "The rash is not contagious and clears within ten days."
@@ -19,6 +19,12 @@ FINAL = "Germany won the final against Argentina."
         ("The tiger is larger than the lion.", "The lion is larger than the tiger."),
         ("The lecture begins at 12:30 in the hall.", "The lecture begins at 12:45 in the hall."),
         ("The water boils at 99.9 degrees here.", "The water boils at 93.5 degrees here."),
+        ("The landlord may raise the rent once a year.", "The tenant may raise the rent once a year."),
+        ("Take 500 mg of it three times a day.", "Take 500 g of it three times a day."),
+        ("The match was in May at the old stadium.", "The match was in June at the old stadium."),
+        ("Scurvy is treated with vitamin C for weeks.", "Scurvy is treated with vitamin D for weeks."),
+        ("The river Vltava runs through Prague.", "The river Danube runs through Prague."),
+        ("The race was won by Amara Diallo in June.", "The race was won by Lena Voss in June."),
     ],
 )
 def test_sure_without_the_nli_model(reference, sentence):
@@ -55,6 +61,9 @@ def test_as_sure_as_the_nli_model(reference, sentence):
         ("Bulb 4 is not connected to the negative pole.", "Bulb 4 is connected to the positive pole."),
         ("She was there, but Anna came late.", "Anna was there, but she came late."),
         ("Rest the leg for two days.", "Call a doctor."),
+        ("Take 500 mg of it three times a day.", "Take 500 milligrams of it three times a day."),
+        ("It takes one hour to get there by train.", "It takes one hours to get there by train."),
+        ("The race was won by Amara Diallo in June.", "The race was won by Diallo in June."),
         ("The water boils at 99.97 degrees here.", "The water boils at 100 degrees here."),
         ("The bulb with a reading of 0 between its ends.", "The reading goes from 3 to 1.5."),
     ],
@@ -85,3 +94,49 @@ def test_what_is_only_denied_is_not_asserted():
     assert asserted("It is Sydney – and not old Canberra. Go there!") == "It is Sydney. Go there!"
     for text in ("Do not drive.", "Wait two weeks, not before.", "It is not safe, and not cheap for most people here."):
         assert asserted(text) == text
+
+
+@pytest.mark.parametrize(("contradiction", "expected"), [(0.0, 0.0), (0.25, 0.5), (0.5, 1.0), (1.0, 1.0)])
+def test_one_other_word_in_a_long_sentence_is_believed_sooner(contradiction, expected):
+    """Where all else is the same, P(contradiction) of a half is enough."""
+    reference = "Give the child ibuprofen every eight hours and plenty of water, and keep the room cool."
+    other = reference.replace("ibuprofen", "codeine")
+    assert reversal(other, [reference], contradiction) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "reference", "asked", "wavers"),
+    [
+        ("either Sydney or Canberra", "Canberra", "What is the capital?", True),
+        ("Either the Danube or the Vltava runs through it.", "The Vltava runs through it.", "", True),
+        ("either Canberra or the city of Canberra", "Canberra", "", False),
+        ("It is either red or blue.", "Red or blue, as you like.", "", False),
+        ("It was either red or blue.", "It was red.", "Was it red or blue?", False),
+        ("Canberra, and either way a city", "Canberra", "", False),
+    ],
+)
+def test_either_of_two_is_no_answer(sentence, reference, asked, wavers):
+    """Naming the right one beside a wrong one leaves open what is known, unless reference or question do so too."""
+    assert reversal(sentence, [reference], 0.0, asked=asked) == float(wavers)
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "expected"),
+    [
+        ("The drug is unsafe.", "not safe", "The drug is not safe."),
+        ("The contract is invalid.", "A contract is valid if signed.", "The contract is not valid."),
+        ("It is non-contagious.", "It is contagious.", "It is not contagious."),
+        ("It isn't unsafe.", "It is safe.", "It is safe."),
+        ("It is not unsafe.", "It is safe.", "It is safe."),
+        ("The drug is unsafe.", "It is dangerous.", "The drug is unsafe."),
+        (
+            "I was informed under the unit until then.",
+            "The form of it, less der til.",
+            "I was informed under the unit until then.",
+        ),
+        ("discover", "cover", "discover"),
+    ],
+)
+def test_a_prefix_is_a_not_where_the_other_text_has_the_word(text, other, expected):
+    """Unsafe is not safe, and two denials cancel; informed is no denial of formed."""
+    assert spelt_out(text, other) == expected
