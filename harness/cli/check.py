@@ -44,6 +44,7 @@ def check(
     from harness.cli.trainings import show_outlooks
     from harness.cli.usage import show_expected, show_unset
     from harness.deciding.baseline import refuse_drift
+    from harness.running.environment import describe_environment
     from harness.running.expected import expected_requests
     from harness.running.outlook import look_ahead
 
@@ -67,7 +68,7 @@ def check(
         show_outlooks(plan, outlooks, console)
         console.print()
     show_overlaps(plan, overlaps, console)
-    show_blessed(refuse_drift(plan.loaded, plan.membership, None), console)
+    show_blessed(refuse_drift(plan.loaded, plan.membership, None), describe_environment(), console)
     enough = show_power(plan, home, console)
     console.print(f"\n  no mistakes. next: muster run {suite}{elsewhere(home, data)}", highlight=False, soft_wrap=True)
     if not enough and inconclusive == Inconclusive.block:

@@ -100,7 +100,7 @@ def close_run(
     if preferred:
         console.print(preference_tables(preferred))
     if verdicts:
-        show_blessed(against.blessed, console)
+        show_blessed(against.blessed, run.record.get("environment") or {}, console)
         console.print(to_terminal(verdicts))
     show_usage(evaluation.usage, console)
     show_reasons(answers, judgements, console)

@@ -102,7 +102,7 @@ def gate(
     console.print(trust_note(decided.calibrations))
     if decided.corrections:
         console.print(correction_table(decided.corrections))
-    show_blessed(against.blessed, console)
+    show_blessed(against.blessed, found.record.get("environment") or {}, console)
     console.print(to_terminal(verdicts))
     write_surfaces(verdicts, json=json, junit=junit, summary=summary)
     if in_workflow() if annotations is None else annotations:
@@ -268,12 +268,18 @@ def write_surfaces(verdicts: Sequence[Verdict], *, json: Path | None, junit: Pat
                 ) from None
 
 
-def show_blessed(baseline: Baseline | None, console: Console) -> None:
-    """One line on a blessed baseline: who blessed what, when and why; nothing where there is none."""
+def show_blessed(baseline: Baseline | None, environment: Mapping[str, str], console: Console) -> None:
+    """One line on a blessed baseline: who blessed what, when and why, and one on what ran in other versions than in this
+    environment; nothing where there is none."""
+    from harness.deciding.baseline import other_versions
+
     if baseline is not None:
         one = baseline.blessing
         text = f"baseline {baseline.name}: {one.candidate} of run {one.run}, blessed by {one.by} on {one.at[:10]}: {one.why}"
         console.print(text, style="dim", markup=False, highlight=False)
+        if others := other_versions(baseline.versions, environment):
+            text = f"note: baseline {baseline.name} was measured with {', '.join(others)}; that too can change scores"
+            console.print(text, style="yellow", markup=False, highlight=False)
 
 
 def aa(

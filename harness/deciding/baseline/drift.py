@@ -3,12 +3,13 @@
 Compared are the suite (its name and its version, which the author raises), its prompts and generation settings, the samples
 of the splits, and the judges with their scales. What a gate asks, which other candidates there are, how the data are stored
 and which slices are looked at do not matter, and neither do versions of packages: what of them can change a score is in the
-judge's fingerprint, and whether a new version spoils the answers is a thing to gate.
+judge's fingerprint, and whether a new version spoils the answers is a thing to gate; that one is new is told
+(`other_versions`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.deciding.baseline.record import Measured, SplitRecord, changes
@@ -58,6 +59,15 @@ def unchanged(then: Measured, now: Measured) -> tuple[set[str], set[str]]:
     splits = {name for name in then.splits if old[f"samples of {name}"] == new.get(f"samples of {name}")}
     metrics = {name for name in then.judges if old[f"judge {name}"] == new.get(f"judge {name}")}
     return splits, metrics
+
+
+def other_versions(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Of muster, Python, packages and platform, what is another now: "torch 2.12.0 (now 2.13.0)", by name.
+
+    Told and not refused: it may be the very change that a pull request is about.
+    """
+    both = sorted(then.keys() & now.keys() - {"processors"})
+    return [f"{name} {then[name]} (now {now[name]})" for name in both if then[name] != now[name]]
 
 
 def drift_error(label: str, lines: Sequence[str], *, way_out: str) -> UserError:

@@ -29,12 +29,16 @@ gate:
 """
 
 
-def store_run(home, run_id, right, *, status="complete", judge="j1", samples=100):
+VERSIONS = {"muster": "0.1.0", "python": "3.11.7", "torch": "2.13.0", "processors": "2"}
+
+
+def store_run(home, run_id, right, *, status="complete", judge="j1", samples=100, versions=VERSIONS):
     """A run of 100 samples in which each candidate has so many answers right."""
     run = Run(
         id=run_id, key=run_id, suite="tiny", suite_version=1, suite_sha="s", data_sha="d", status=status,
         started=f"2026-01-0{run_id[1]}T00:00:00Z", finished=None, seconds=1.0, candidates={n: n for n in right},
-        metrics=(Metric(name="exact_match"),), judges={"exact_match": judge}, record={"file": "suite.yaml"},
+        metrics=(Metric(name="exact_match"),), judges={"exact_match": judge},
+        record={"file": "suite.yaml", "environment": versions},
     )  # fmt: skip
     rows = [Sample(id=f"s{i:03d}", split="test", input="q", cluster=str(i % 30)) for i in range(samples)]
     judgements = [
@@ -92,6 +96,17 @@ def test_a_fresh_machine_decides_as_the_old_store_does(folder):
     assert [v["candidate"] for v in verdicts] == ["base", "good"]
     assert verdicts[1]["findings"][0]["estimate"] == pytest.approx(-0.15)
     assert "good of run r1, blessed by Ada Example on" in said(done)
+
+
+def test_other_versions_are_told_and_refuse_nothing(folder):
+    """A new torch may be what a pull request is about: the same verdict, and a line with both versions; of none, no line."""
+    bless()
+    store_run(folder / ".muster", "r2", {"base": 60, "good": 90}, versions=VERSIONS | {"processors": "8"})
+    store_run(folder / ".muster", "r3", {"base": 60, "good": 90}, versions=VERSIONS | {"torch": "2.14.1"})
+    same, other = (typed(gate, "suite.yaml", "--baseline", "production", "--run", run) for run in ("r2", "r3"))
+    assert same.exit_code == other.exit_code == 1
+    assert "measured with" not in said(same)
+    assert "note: baseline production was measured with torch 2.13.0 (now 2.14.1); that too can change" in said(other)
 
 
 def test_a_candidate_equal_to_its_baseline_differs_by_nothing(folder):
