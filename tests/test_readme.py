@@ -93,7 +93,7 @@ def test_the_command_works(command, folder):
     if words[1] == "calibrate":
         words[words.index("--labels") + 1] = "rated.jsonl"
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1", "CI": "1"}
-    if words[1] in ("run", "train", "calibrate", "export-model"):  # need the model stack, which a fork has
+    if words[1] in ("run", "check", "train", "calibrate", "export-model"):  # need the model stack, which a fork has
         done = Command(words[1:], cwd=folder, env=environment)
     else:
         done = subprocess.Popen(
