@@ -31,7 +31,7 @@ from sklearn.model_selection import GroupKFold
 
 from harness.models.load import ModelRoom
 from harness.records import Case
-from judges import correctness, grounding
+from judges import correctness, grounding, hallucination
 from judges.models.labelled import SEED, is_held_out, read
 from judges.models.train_nli import TASK_SHARE
 from judges.nli import Entailer
@@ -55,6 +55,7 @@ FLOORS: Mapping[str, Mapping[str, float]] = {
     },
 }  # fmt: skip
 """Least weights, in log-odds: what the definitions demand, or sets of other kinds (see DECISIONS.md), whatever these sets say."""
+VERSIONS = {"correctness": correctness.VERSION, "hallucination": hallucination.VERSION}
 WEAK = {
     "correctness": "Weak where an answer must be reasoned out (students' science), and where another content word stands\n"
     "in a long sentence and the NLI model sees no contradiction; dangerous advice beside a right answer costs little.",
@@ -412,7 +413,8 @@ fixed sign. They are defined in the judge's docstring (`muster judges {judge}`).
 
 ## Measured: AUROC
 
-`word recall` needs no judge. `5 folds` leaves out groups (questions, contexts), the last column the whole set.
+With version {VERSIONS[judge]} of the judge. `word recall` needs no judge. `5 folds` leaves out groups (questions,
+contexts), the last column the whole set.
 
 {table}
 
