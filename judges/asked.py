@@ -41,6 +41,8 @@ _TIME = re.compile(
     re.IGNORECASE,
 )
 _NAME = re.compile(r"(?<![.!?:\"'`] )(?<!^)\b[A-ZÀ-Þ][\w'’-]+")
+# Of whole sentences, by `kind_in`: a feature with a fitted weight (`models/fit_relevancy.py`), so it keeps its own few kinds
+# beside the many of bare answers below; sharing those would change every score of long answers, unmeasured.
 _ASKS = (
     (re.compile(r"\bhow (many|much|old|tall|long|far|fast|high|large|big|often|deep|wide|heavy)\b", re.I), _NUMBER),
     (re.compile(r"\b(when|(what|which|in what|in which) (year|month|day|date|time|century|decade))\b", re.I), _TIME),
