@@ -6,7 +6,7 @@ sees neither whose they are nor which of them the judge passed, and says which a
 Blind means that nothing in the file says whose answer is whose: items have random ids, the key stays in the home, answers to
 all samples are shuffled together, and of the candidates neither names nor retrieved passages are written. The HTML loads
 nothing, runs its own script alone (content security policy by hash), and gives the ratings back as a download. In CSV a cell
-that a spreadsheet would take for a formula starts with an apostrophe.
+that a spreadsheet would take for a formula starts with an apostrophe, and control characters are shown as escapes.
 
 What the HTML gives back are lines for `muster review import` and, with their texts and a `label`, for `muster calibrate` too. The
 label is the rating from 0 to 1, turned round where a good answer has a low score by the judge in question.
@@ -24,6 +24,7 @@ from typing import Any
 from markupsafe import Markup
 
 from harness.deciding.cuts import cut_of
+from harness.deciding.surfaces.text import printable
 from harness.errors import NothingEvaluatedError, UserError
 from harness.records import Answer, Judgement, Metric, Run, Sample, fingerprint
 from harness.store.reviews import Item, Sheet, text_sha
@@ -221,8 +222,9 @@ def render_csv(sheet: Sheet, shown: Sequence[Mapping[str, Any]]) -> str:
 
 
 def defused(cell: str) -> str:
-    """A text that no spreadsheet takes for a formula."""
-    return f"'{cell}" if cell.startswith(FORMULA) else cell
+    """A text that no spreadsheet takes for a formula and no terminal obeys: escape sequences are shown as `\\x1b[31m`."""
+    cell = cell.replace("\r\n", "\n")
+    return printable(f"'{cell}" if cell.startswith(FORMULA) else cell)
 
 
 def _text(value: str | Sequence[str]) -> str:

@@ -25,7 +25,7 @@ from harness.deciding.gate import decide
 from harness.deciding.scores import Scores
 from harness.deciding.sides import Side
 from harness.errors import UserError
-from harness.records import Run, Verdict
+from harness.records import HUMAN, Run, Verdict
 from harness.store import Store
 from harness.suite.grammar import Gate
 from reports.comparing import render_comparison
@@ -62,6 +62,8 @@ class Verification:
     undecided: tuple[str, ...]
     """Candidates whose verdicts could not be decided again from the run's own scores, such as those against a blessed
     baseline: these are held against the stored verdict alone."""
+    rated: bool
+    """Whether people rated answers of a run: ratings brought in after the page was made change its figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ def verify_report(store: Store, file: Path) -> Verification:
         numbers=sum(_numbers(item) for item in _items(recomputed)),
         mismatches=(*mismatches(shown, recomputed), *wrong),
         undecided=tuple(verdict.candidate for verdict in stored if verdict.candidate not in again),
+        rated=any(m.name.startswith(HUMAN) for each in manifest["runs"] for m in store.run(each["id"]).metrics),
     )
 
 

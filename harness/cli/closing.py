@@ -21,6 +21,7 @@ def close_run(
     plan: Plan,
     home: Home,
     *,
+    seconds: float,
     console: Console,
     report: Path | None,
     json: Path | None,
@@ -34,7 +35,8 @@ def close_run(
 ) -> int:
     """Prints and writes everything a finished run has to say; returns the exit status of the contract.
 
-    `candidates`, `baseline`, `inconclusive` and `annotations` are those of the command line, for the gate.
+    `seconds` is what training, answering and judging took. `candidates`, `baseline`, `inconclusive` and `annotations` are
+    those of the command line, for the gate.
 
     Raises:
         UserError: At the end of it all, if the baseline is none, or cannot be compared with.
@@ -108,7 +110,7 @@ def close_run(
         write_surfaces(verdicts, json=json, junit=junit, summary=summary)
         if annotations:
             annotate(verdicts, plan.loaded, console)
-    show_places(evaluation, home, report, console)
+    show_places(evaluation, seconds, home, report, console)
     if refused is not None and (run.status == "complete" or isinstance(refused, UserError)):
         raise refused
     return run_exit_status(run, verdicts)
@@ -134,12 +136,12 @@ def show_reasons(answers: Sequence[Answer], judgements: Sequence[Judgement], con
         console.print(f"  {who}: {count} {what} missing, {kind}: {message}", markup=False, highlight=False)
 
 
-def show_places(evaluation: Evaluation, home: Home, report: Path | None, console: Console) -> None:
+def show_places(evaluation: Evaluation, seconds: float, home: Home, report: Path | None, console: Console) -> None:
     """Where everything lies, and what to type next."""
     from harness.cli.session import elsewhere
 
     run = evaluation.run
-    state = "up to date: nothing has changed since" if evaluation.cached else f"took {run.seconds:.0f} s"
+    state = "up to date: nothing has changed since" if evaluation.cached else f"took {seconds:.0f} s"
     console.print(f"\n  run      {run.id} ({state})", highlight=False, markup=False)
     console.print(f"  store    {home.store}", highlight=False, markup=False)
     console.print(f"  bundle   {home.run_dir(run.id)}", highlight=False, markup=False)

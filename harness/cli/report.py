@@ -55,6 +55,9 @@ def verify(
     if found.undecided:
         typer.echo(f"note: held against the stored verdict alone, not decided again: {', '.join(found.undecided)}")
     runs = f"run{'' if len(found.runs) == 1 else 's'} {', '.join(found.runs)}"
+    if found.mismatches and found.rated:
+        again = "muster report" + "".join(f" --run {run}" for run in found.runs)
+        typer.echo(f"note: people have rated answers; if they did so after the page was made, make it again: {again}")
     if found.mismatches:
         count = len(found.mismatches)
         typer.echo(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -85,6 +86,7 @@ def run(
     announce(plan, console)
     confirm_requests(plan, console, yes=yes)
     place = Home(home)
+    began = time.monotonic()
     evaluation = evaluate_plan(
         plan,
         place,
@@ -101,8 +103,8 @@ def run(
         ),
     )  # fmt: skip
     status = close_run(
-        evaluation, plan, place, console=console, report=report, json=json, junit=junit, summary=summary,
-        gate=not no_gate, candidates=candidate or [], baseline=baseline, inconclusive=inconclusive.value,
+        evaluation, plan, place, seconds=time.monotonic() - began, console=console, report=report, json=json, junit=junit,
+        summary=summary, gate=not no_gate, candidates=candidate or [], baseline=baseline, inconclusive=inconclusive.value,
         annotations=in_workflow() if annotations is None else annotations,
     )  # fmt: skip
     raise typer.Exit(status)

@@ -17,7 +17,7 @@ def runs(
     from rich.table import Table
     from rich.text import Text
 
-    from harness.cli.show import printable
+    from harness.deciding.surfaces.text import printable
     from harness.store import Home, Store
 
     console = Console(highlight=False, markup=False, emoji=False)

@@ -6,7 +6,6 @@ Texts of data and models are shown with control characters made visible, so that
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 SHOWN_SAMPLES = 10
 PREVIEW = 72
-DIRECTION_OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def show(
@@ -45,15 +43,6 @@ def show(
             show_sample(store, found, sample, console)
 
 
-def printable(value: object) -> str:
-    """A text that no terminal obeys: controls, half surrogate pairs and direction overrides become visible escapes."""
-    return "".join(char.encode("unicode_escape").decode() if _is_command(char) else char for char in str(value))
-
-
-def _is_command(char: str) -> bool:
-    return (char not in "\n\t" and unicodedata.category(char) in ("Cc", "Cs")) or char in DIRECTION_OVERRIDES
-
-
 # ----------------------------------------------------------------------------------------------------------------- run
 
 
@@ -62,6 +51,7 @@ def show_run(store: Store, run: Run, console: Console, home: Path) -> None:
     import shlex
 
     from harness.cli.session import elsewhere
+    from harness.deciding.surfaces.text import printable
 
     console.print(_facts(run))
     console.print(_board(store.leaderboard(run.id)))
@@ -131,6 +121,8 @@ def _trainings(trainings: Iterable[Training]) -> Table:
 
 
 def _verdict(verdict: Verdict) -> Table:
+    from harness.deciding.surfaces.text import printable
+
     against = f" against {verdict.baseline}" if verdict.baseline else ""
     table = _plain_table(
         f"verdict on {printable(verdict.candidate)}{printable(against)}: {verdict.outcome}", "", "rule", "finding"
@@ -368,5 +360,7 @@ def _plain_table(title: str | None, *columns: str) -> Table:
 
 def _text(value: object, style: str = "") -> Text:
     from rich.text import Text
+
+    from harness.deciding.surfaces.text import printable
 
     return Text(printable(value), style=style)

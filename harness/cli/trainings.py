@@ -343,6 +343,6 @@ def _decode(tokenizer: object, ids: Sequence[int]) -> str:
 
 def visible(text: str) -> str:
     """A text that no terminal obeys, whose line ends are seen."""
-    from harness.cli.show import printable
+    from harness.deciding.surfaces.text import printable
 
     return "\n".join(printable(line) for line in text.replace("\n", "↵\n").split("\n"))

@@ -18,6 +18,7 @@ from harness.records import Certificate
 from harness.store import Home, Store
 from harness.store.calibrations import write_calibration
 from harness.store.gates import write_certificate
+from harness.store.reviews import Item, Rating, Sheet, add_ratings, text_sha
 from reports.manifest import read_manifest
 from reports.render import write_report
 from reports.verify import mismatches, verify_report
@@ -222,3 +223,21 @@ def test_command_answers_with_its_exit_status(small, tmp_path, capsys):
     told = capsys.readouterr().out.splitlines()
     assert "shown 13 samples" in told[0]
     assert told[-1].endswith("1 place disagrees with runs 20260314-0915-a1b2c3, 20260301-0000-000000")
+
+
+def test_ratings_after_the_page_are_named_as_a_reason(tmp_path, capsys):
+    """What people say after the page was made changes its figures: the disagreement says so, and how to go on."""
+    home, fake = Home(tmp_path), fake_run(12)
+    with Store.open(home) as store:
+        fake.write(store)
+        file = write_report(store, [fake.run.id], tmp_path / "report.html")
+    answer = next(a for a in fake.answers if a.candidate == "base" and a.completion.text)
+    item = Item(id="i1", sample_id=answer.sample_id, candidates=("base",), answer_sha=text_sha(answer.completion.text))
+    sheet = Sheet(id="s1", run=fake.run.id, criteria="Is it right?", low=1, high=5, items=(item,))
+    add_ratings(home, sheet, "anna", [Rating(item="i1", value=4)])
+    assert verify(file, home=home.path) == 1
+    assert "people have rated answers" in capsys.readouterr().out
+    with Store.open(home) as store:
+        write_report(store, [fake.run.id], file)
+    assert verify(file, home=home.path) == 0
+    assert "people" not in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from harness.deciding.wording import number
@@ -14,6 +15,8 @@ UNPRINTABLE = re.compile(
 """Control characters (ANSI escapes), marks that turn writing round, lone surrogates: forbidden in XML, or traps."""
 
 
+DIRECTION_OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
 FOLDED = 6
 """Slices of one rule that pass and are still shown one by one where space is dear."""
 
@@ -21,6 +24,15 @@ FOLDED = 6
 def plain(value: str) -> str:
     """The text without unprintable characters, on one line."""
     return " ".join(UNPRINTABLE.sub("", value).split())
+
+
+def printable(value: object) -> str:
+    """A text that no terminal obeys: controls, half surrogate pairs and direction overrides become visible escapes."""
+    return "".join(char.encode("unicode_escape").decode() if _is_command(char) else char for char in str(value))
+
+
+def _is_command(char: str) -> bool:
+    return (char not in "\n\t" and unicodedata.category(char) in ("Cc", "Cs")) or char in DIRECTION_OVERRIDES
 
 
 def is_warning(verdict: Verdict) -> bool:

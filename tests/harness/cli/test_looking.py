@@ -9,8 +9,9 @@ import typer
 
 from harness.cli.export import export
 from harness.cli.runs import runs
-from harness.cli.show import printable, show
+from harness.cli.show import show
 from harness.cli.store import doctor, rebuild
+from harness.deciding.surfaces.text import printable
 from harness.errors import StoreError, UserError
 from harness.records import Completion
 from harness.store import Home, Store, write_bundle

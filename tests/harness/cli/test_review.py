@@ -18,6 +18,7 @@ from harness.records import Completion
 from harness.store import Home, Store, doctor
 from reports.queries import load_report
 from reports.render import render
+from reports.review import defused
 from tests.reports.fake_run import CANDIDATES, fake_run
 
 ASKED = "Is the advice right?"
@@ -246,6 +247,12 @@ def test_the_same_file_again_changes_nothing_and_a_corrected_one_what_it_correct
     bring_in(home, fill(whole, lambda i, row: "2" if row["answer"].startswith("'=") else ""))
     kept = [j.evidence["rating"] for j in stored(home)[1] if j.score is not None]
     assert kept == [2, 2]
+
+
+def test_no_cell_is_a_formula_or_drives_a_terminal():
+    """Formulas begin with an apostrophe; escape sequences and lone surrogates are shown, line ends and tabs kept."""
+    assert defused("\x1b[31mred\x07 \ud800\r\nnext\tcell") == "\\x1b[31mred\\x07 \\ud800\nnext\tcell"
+    assert [defused(text)[0] for text in ("=1", "+1", "-1", "@a", "\t=1")] == ["'"] * 5
 
 
 def test_pass_and_fail(home):
