@@ -12,9 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification, BertModel
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    DebertaV2Config,
+    DebertaV2ForSequenceClassification,
+)
+from transformers.models.bert.modeling_bert import BertPooler
 
 from harness.errors import ModelError, UserError
+from harness.models.checkpoint_classifier import CheckpointClassifier
 from harness.models.classifiers import load_embedder, load_pair_classifier, load_text_classifier
 
 LABELS = ("entailment", "neutral", "contradiction")
@@ -65,6 +74,41 @@ def test_swapped_label_order_gives_the_same_scores(tmp_path: Path, minilm_folder
         assert set(left) == set(right) == set(LABELS)
         assert all(left[label] == pytest.approx(right[label], abs=1e-6) for label in LABELS)
     assert max(abs(row["entailment"] - row["contradiction"]) for row in plain) > 0.01
+
+
+@pytest.mark.parametrize("kind", ["bert", "deberta-v2", "bert that reads the mean"])
+def test_the_last_layer_is_spared_where_the_head_reads_one_token(
+    tmp_path: Path, minilm_folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Probabilities are those of the plain model; its last feed-forward sees one token a text, unless the head reads more."""
+    if kind == "deberta-v2":
+        config = DebertaV2Config(
+            vocab_size=30522, hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32,
+            relative_attention=True, pos_att_type=["c2p", "p2c"], num_labels=3, id2label=dict(enumerate(LABELS)),
+        )  # fmt: skip
+        model, path = DebertaV2ForSequenceClassification, "deberta.encoder.layer.2.intermediate"
+    else:
+        config = tiny_config(LABELS)
+        config.num_hidden_layers = 3
+        model, path = BertForSequenceClassification, "bert.encoder.layer.2.intermediate"
+    if kind.endswith("mean"):
+        first = BertPooler.forward
+        monkeypatch.setattr(BertPooler, "forward", lambda self, states: first(self, states.mean(1, keepdim=True)))
+    torch.manual_seed(3)
+    made = model(config).eval()
+    with torch.no_grad():
+        made.classifier.weight *= 20
+    made.save_pretrained(tmp_path / "model")
+    copy_tokenizer(minilm_folder, tmp_path / "model")
+    classifier = CheckpointClassifier(tmp_path / "model", "model", max_tokens=64, independent=False)
+    seen: list[int] = []
+    classifier._model.get_submodule(path).register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    for pair in PAIRS:
+        with torch.inference_mode():
+            expected = made(**tokenizer(*pair, return_tensors="pt")).logits.softmax(-1)[0]
+        assert classifier.probabilities([pair])[0] == pytest.approx(expected.tolist(), abs=1e-6)
+    assert set(seen) == {1} if not kind.endswith("mean") else min(seen) > 1
 
 
 def test_binary_nli_labels_are_read(tmp_path: Path, minilm_folder: Path) -> None:
