@@ -116,7 +116,7 @@ class CheckpointClassifier:
             hook = layers[max(layers)].register_forward_pre_hook(lambda _, given: tuple(part[:, :1] for part in given))
             try:
                 same = torch.allclose(self._model(**probe).logits, expected, rtol=0, atol=ROUNDING)
-            except (RuntimeError, IndexError, TypeError):
+            except (RuntimeError, ValueError, IndexError, TypeError, AttributeError):  # built otherwise
                 same = False
         if not same:
             hook.remove()
