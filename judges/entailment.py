@@ -3,7 +3,8 @@
 Premise: the reference (or the context); hypothesis: the whole answer. The score is P(entailment), the label the likeliest of
 entailment, neutral and contradiction. Of several references (or passages) the one that entails most counts. An answer so
 long that it leaves the premise fewer than 160 tokens is asked in parts of whole sentences (their number in the evidence): it is
-entailed as surely as its least entailed part, and contradicted as surely as its most contradicted one.
+entailed as surely as its least entailed part, and contradicted as surely as its most contradicted one. An empty answer gets 0,
+label `empty`.
 
 Judged well: reference "The man sleeps." and answer "A person is asleep." (entailment).
 Judged ill: pairs that differ by a number or a negation only; small NLI models overlook both.
@@ -17,7 +18,7 @@ from harness.records import Case, Failure, Judgement, Metric, fingerprint
 from judges.judging import Scored, judge_each
 from judges.nli import Entailer, Entailment
 
-VERSION = 2
+VERSION = 3
 
 
 class EntailmentJudge:
@@ -57,6 +58,9 @@ class EntailmentJudge:
             if not rows:
                 lack = self._premise or "reference or context"
                 scored.append(Failure(kind="missing_input", message=f"the judge needs '{lack}', and the case has none"))
+                continue
+            if not (case.answer or "").strip():
+                scored.append((0.0, "empty", {}))
                 continue
             best = max(rows, key=lambda row: row.entailment)
             several = {"parts": len(asked)} if len(asked) > 1 else {}

@@ -62,7 +62,7 @@ from judges.graders import Endpoint, EndpointGrader, ExactGrader, Findings, Grad
 from judges.grades import Scale
 from judges.judging import Scored, judge_each
 
-VERSION = 2
+VERSION = 3
 STEP_TOKENS, REASON_TOKENS = 400, 120
 _STEP = re.compile(r"^\s*(?:(?:step\s*)?\d+[.):]|[-*•])\s*(?=\S)", re.IGNORECASE)
 

@@ -25,7 +25,8 @@ An answer without a claim hallucinates nothing: 0, labelled `empty` (blank), `re
 labels: contradicted (some claim is; with a context, if the score is 0.5 or more), unsupported (0.5 or more), grounded.
 
 Judged well: a name, number or fact that the context lacks; a claim that the context says in other words. Judged ill: claims that
-need arithmetic or several passages, and facts that a long summary joins wrongly.
+need arithmetic or several passages, and facts that a long summary joins wrongly; with a reference alone, one of a word or two
+("Paris"), which says too little to contradict: there use correctness, which reads the question too.
 """
 
 from __future__ import annotations

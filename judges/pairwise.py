@@ -53,13 +53,16 @@ from judges.forms import Parts, fill, prompt_text
 from judges.graders import MASS_FLOOR, REPLY_TOKENS, Endpoint, Findings, masses_along, unreachable
 from judges.judging import Scored, ask_all, judge_each
 
-VERSION = 1
+VERSION = 2
 WORDS = ("A", "B", "tie")
 _MARKUP = " \t\n\r*_`\"'▁Ġ[](){}<>.:"
 _REPLY = re.compile(
     r"[\W_]*(?i:(?:the\s+)?(?:better\s+answer|answer|verdict|winner)(?:\s+is)?\b[\W_]*)?"
-    r"(?:(?P<letter>[AB])|(?i:a\s+)?(?P<tie>(?i:tie)))(?=$|\s*\n|[^\w\s]|_|\s+is\b)"
+    r"(?:(?P<letter>[AB])|(?i:a\s+)?(?P<tie>(?i:tie)))(?=$|\s*\n|[^\w\s]|_|\s+is\s+(?:(?:the|clearly|slightly|much|overall)\s+){0,2}(?:better|best|winner|stronger|preferable|superior)\b)"
+    r"(?!\s*[/,;=–-]\s*(?:and\s+|or\s+)?(?:[AB]\b|tie\b))"
 )
+_BLOCK = re.compile(r"\[(\s*(?:end\s+of\s+)?answer\s+[ab]\s*)\]", re.IGNORECASE)
+"""What an answer's block begins or ends with in the form: in an answer its brackets become round."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,7 +313,8 @@ class PairwiseJudge:
 
     def _fill(self, case: Case, first: str, second: str) -> str:
         answers = {"first": first or "(empty)", "second": second or "(empty)"}
-        return fill(self._form, {"criteria": self._criteria, **answers, **self._parts.of(case)})
+        shown = {name: _BLOCK.sub(r"(\1)", text) for name, text in {**answers, **self._parts.of(case)}.items()}
+        return fill(self._form, {"criteria": self._criteria, **shown})
 
 
 def _game(choices: Sequence[Choice | Failure]) -> Game | Failure:

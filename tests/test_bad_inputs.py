@@ -341,6 +341,13 @@ TABLE = [
     Bad(38, "folder for a report", nothing, ("the report must be written to a file (got the folder .)", "--out FILE"), ("report", "--out", "."), ran=True),
     Bad(38, "report over the suite", nothing, ("'suite.yaml' is read, so nothing may be written there",), (*RUN, "--report", "suite.yaml")),
     Bad(38, "verdict over recorded answers", nothing, ("'new.jsonl' is read, so nothing may be written there",), (*RUN, "--json", "new.jsonl")),
+    Bad(38, "stored verdict over recorded answers", nothing, ("'new.jsonl' is read, so nothing may be written there",), (*GATE, "--json", "new.jsonl"), ran=True),
+    Bad(38, "verdict over the store", nothing, ("'.muster/store.duckdb' is kept by '--home .muster'",), (*RUN, "--summary", ".muster/store.duckdb"), ran=True),
+    Bad(38, "verdict over a bundle", nothing, ("is kept by '--home .muster'",), (*GATE, "--json", ".muster/runs/x/manifest.json"), ran=True),
+    Bad(38, "two verdicts in one file", nothing, ("'both' is written twice, and one would be lost",), (*RUN, "--json", "both", "--junit", "both")),
+    Bad(38, "scores over the suite", nothing, ("--output suite.yaml: is read by the suite",), ("score", "exact_match", "--suite", "suite.yaml", "--input", "new.jsonl", "--output", "suite.yaml")),
+    Bad(38, "prompt of a column that is not there, answers recorded", suite("suite: s\n", 'suite: s\nprompt: "{{ nosuch }}"\n'), ("suite.yaml:2:", "row 1: the prompt uses 'nosuch'")),
+    Bad(38, "rule on a split that is not run", both(suite("metric: exact_match, no_worse_by", "metric: exact_match, split: other, no_worse_by"), suite("test: {share: 1.0}", "test: {share: 0.5}\n  other: {share: 0.5}")), ("(got 'other'; there is test)", "--no-gate"), (*RUN, "--split", "test")),
     Bad(38, "file for a folder", nothing, ("--home", "rows.jsonl"), (*RUN, "--home", "rows.jsonl")),
     Bad(38, "disk full", nothing, ("/dev/full", "No space left on device", "Name another"), (*GATE, "--json", "/dev/full"), ran=True),
     Bad(39, "store held by a process", held, ("store.duckdb: another process holds the store", "STAND_IN", "kill"), GATE, 4, ran=True),
@@ -389,3 +396,21 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_spent(tmp_path
     status, [line] = place.muster("run", "suite.yaml", option, "rows.jsonl/file")
     assert (status, "'rows.jsonl/file' must be a file that can be written" in line) == (2, True)
     assert not (tmp_path / ".muster").exists()
+
+
+def test_an_earlier_verdict_does_not_pass_for_one_that_was_not_reached(tmp_path):
+    """A verdict file says the last gate's verdict or nothing: not that from before where the gate ended with an error."""
+    place = Place(tmp_path)
+    assert place.muster(*RUN, "--json", "verdict.json")[0] == 3
+    assert '"outcome": "inconclusive"' in (tmp_path / "verdict.json").read_text()
+    assert place.muster(*GATE, "--json", "verdict.json", "--baseline", "r9:base")[0] == 2
+    assert (tmp_path / "verdict.json").read_text() == ""
+
+
+def test_of_many_reasons_the_rest_is_counted(tmp_path):
+    """Of twelve missing answers, each with a reason of its own, eight are told one by one, and that there are four more."""
+    place = Place(tmp_path)
+    place.rows("new.jsonl", [{"input": row["question"], "answer": None} for row in ROWS])
+    assert place.muster(*RUN)[0] == 4
+    assert place.out.count("new: 1 answer missing, missing_answer: ") == 8
+    assert "and 4 more, each with its reason" in place.out

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from harness.running.plan import Plan
     from harness.store import Home
 
+SHOWN_REASONS = 8
+"""Of an incomplete run, the most frequent ones."""
+
 
 def close_run(
     evaluation: Evaluation,
@@ -132,8 +135,14 @@ def show_reasons(answers: Sequence[Answer], judgements: Sequence[Judgement], con
     recorded = all(kind == "missing_answer" for _, _, kind, _ in reasons)
     way_out = "complete the file and run it again" if recorded else "the same command tries the rest again"
     console.print(Text.assemble("\n", ("incomplete", "bold"), f": what was finished is kept; {way_out}"))
-    for (who, what, kind, message), count in reasons.most_common(8):
-        console.print(f"  {who}: {count} {what} missing, {kind}: {message}", markup=False, highlight=False)
+    told = reasons.most_common(SHOWN_REASONS)
+    for (who, what, kind, message), count in told:
+        what = what if count > 1 else what.removesuffix("s")
+        console.print(f"  {who}: {count:,} {what} missing, {kind}: {message}", markup=False, highlight=False)
+    if rest := reasons.total() - sum(count for _, count in told):
+        console.print(
+            f"  and {rest:,} more, each with its reason in 'muster show RUN SAMPLE'", markup=False, highlight=False
+        )
 
 
 def show_places(evaluation: Evaluation, seconds: float, home: Home, report: Path | None, console: Console) -> None:

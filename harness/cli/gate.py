@@ -12,7 +12,7 @@ import typer
 from harness.cli.groups import STDOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping, Sequence, Set
 
     from rich.console import Console
 
@@ -91,11 +91,12 @@ def gate(
         path = write_lock(*gated_suite(suite, data))
         console.print(f"{path}: the rules as they are now; put it into git", markup=False, highlight=False)
         raise typer.Exit
+    keep_inputs(gated_suite(suite, data)[0].files_read(), home, json, junit, summary, baseline=baseline)
+    empty(json, junit, summary)
     decided = decide_stored(
         suite, home=home, run=run, candidates=candidate, baseline=baseline, data=data, inconclusive=inconclusive.value
     )
     loaded, found, against, verdicts = decided.loaded, decided.run, decided.against, decided.verdicts
-    keep_inputs([loaded.file, loaded.data_path], json, junit, summary)
     if found.suite_sha != loaded.sha:
         console.print(f"note: the suite has changed since run {found.id}; these are its present rules", style="yellow")
     console.print(leaderboard_tables(leaderboard(against.scores, found.metrics), found.metrics))
@@ -219,18 +220,33 @@ def to_stdout(*surfaces: Path | None) -> bool:
     return count == 1
 
 
-def keep_inputs(inputs: Sequence[Path | None], *surfaces: Path | None) -> None:
-    """Nothing is written over what was read, nor found out at the end that it cannot be written. Raises UserError."""
+def keep_inputs(inputs: Set[Path], home: Path, *surfaces: Path | None, baseline: str | None = None) -> None:
+    """Nothing is written over what was read, into what the home keeps or twice to one file, nor found out at the end that
+    it cannot be written.
+
+    Args:
+        inputs: Absolute paths.
+        home: Of the store, the runs and the adapters.
+        surfaces: What will be written; None for nothing.
+        baseline: As on the command line, where it may name a file too.
+
+    Raises:
+        UserError: If a surface cannot be.
+    """
     import tempfile
 
     from harness.errors import UserError
+    from harness.store import Home
 
-    read = {path.resolve() for path in inputs if path is not None}
-    for path in surfaces:
-        if path is not None and path.resolve() in read:
+    files = [path for path in surfaces if path is not None and str(path) != STDOUT]
+    for number, path in enumerate(files):
+        place = path.resolve()
+        if place in inputs or (baseline is not None and place == Path(baseline).resolve() and path.is_file()):
             raise UserError(f"'{path}' is read, so nothing may be written there. Name another FILE, or none.")
-        if path is None or str(path) == STDOUT:
-            continue
+        if Home(home).keeps(place):
+            raise UserError(f"'{path}' is kept by '--home {home}', so nothing may be written there. Name another FILE.")
+        if place in [other.resolve() for other in files[:number]] and (path.is_file() or not path.exists()):
+            raise UserError(f"'{path}' is written twice, and one would be lost. Name another FILE for each.")
         if path.is_dir():
             raise UserError(f"'{path}' must be a file that can be written (it is a folder). Name another.")
         if path.exists() and not path.is_file():  # a device, a pipe
@@ -240,6 +256,20 @@ def keep_inputs(inputs: Sequence[Path | None], *surfaces: Path | None) -> None:
             tempfile.TemporaryFile(dir=path.parent).close()
         except OSError as error:
             raise UserError(f"'{path}' must be a file that can be written ({error.strerror}). Name another.") from None
+
+
+def empty(*surfaces: Path | None) -> None:
+    """Leaves nothing in the files that a verdict will be written to: if there is none, an earlier one must not pass for it."""
+    from harness.errors import UserError
+
+    for path in surfaces:
+        if path is not None and str(path) != STDOUT and path.is_file():
+            try:
+                path.write_text("", encoding="utf-8")
+            except OSError as error:
+                raise UserError(
+                    f"'{path}' must be a file that can be written ({error.strerror}). Name another."
+                ) from None
 
 
 def write_surfaces(verdicts: Sequence[Verdict], *, json: Path | None, junit: Path | None, summary: Path | None) -> None:

@@ -13,7 +13,9 @@ import typer
 from harness.cli.gate import Annotations, Inconclusive, JsonFile, JunitFile, SummaryFile, WhenInconclusive
 
 if TYPE_CHECKING:
-    from harness.running.plan import Plan
+    from collections.abc import Sequence
+
+    from harness.suite.grammar import Gate
 
 
 class Engine(StrEnum):
@@ -59,7 +61,7 @@ def run(
     from rich.console import Console
 
     from harness.cli.closing import close_run
-    from harness.cli.gate import keep_inputs, to_stdout
+    from harness.cli.gate import empty, keep_inputs, to_stdout
     from harness.cli.progress import ProgressStages
     from harness.cli.session import announce, confirm_requests, evaluate_plan, read_plan
     from harness.cli.workflow import in_workflow
@@ -74,7 +76,7 @@ def run(
         raise UserError("--workers are those of --engine ray. Leave it out.")
     console = Console(stderr=to_stdout(json, junit, summary), markup=False, emoji=False)
     plan = read_plan(suite, data=data, limit=limit, candidates=candidate or [], splits=split or [], baseline=baseline)
-    keep_inputs(files_read(plan), json, junit, summary, report)
+    keep_inputs(plan.loaded.files_read(), home, json, junit, summary, report, baseline=baseline)
     if report is not None:
         from reports.render import require_page
 
@@ -82,9 +84,11 @@ def run(
     if no_gate or plan.loaded.suite.gate is None:
         refuse_verdict_files(json, junit, summary)
     else:
+        refuse_absent_splits(plan.loaded.suite.gate, plan.splits, plan.loaded.suite.default_split())
         refuse_drift(plan.loaded, plan.membership, baseline)
     announce(plan, console)
     confirm_requests(plan, console, yes=yes)
+    empty(json, junit, summary)
     place = Home(home)
     began = time.monotonic()
     evaluation = evaluate_plan(
@@ -110,16 +114,6 @@ def run(
     raise typer.Exit(status)
 
 
-def files_read(plan: Plan) -> list[Path | None]:
-    """The suite's file, its data, splits of their own, and recorded answers."""
-    from harness.suite.grammar import AnswersModel
-
-    suite, loaded = plan.loaded.suite, plan.loaded
-    paths = [split.path for split in suite.splits.values()]
-    paths += [spec.model.path for spec in suite.candidates.values() if isinstance(spec.model, AnswersModel)]
-    return [loaded.file, loaded.data_path, *(loaded.resolve(path) for path in paths if path is not None)]
-
-
 def typed(suite: str, **options: object) -> str:
     """The command that gives this run again, as it was typed: whatever decides results, and the home it lies in.
 
@@ -135,6 +129,18 @@ def typed(suite: str, **options: object) -> str:
         elif value not in (None, False) and (name, value) != ("home", Path(".muster")):
             words += [option, str(value)]
     return shlex.join(words)
+
+
+def refuse_absent_splits(gate: Gate, splits: Sequence[str], default: str | None) -> None:
+    """Before anything is spent: UserError where a rule is about a split that is not evaluated."""
+    from harness.deciding.rules import split_name
+    from harness.errors import UserError
+
+    for rule in gate.rules:
+        try:
+            split_name(rule, splits, default)
+        except UserError as error:
+            raise UserError(f"{error} Or decide nothing: --no-gate.") from None
 
 
 def refuse_verdict_files(*paths: Path | None) -> None:

@@ -51,7 +51,7 @@ def score(
 
     console = Console(stderr=True, markup=False, emoji=False)
     judge_spec(judge, suite, set or [])  # before the input, which may be large, and before any model
-    refuse_output(output, input)
+    refuse_output(output, input, suite)
     rows = read_rows(input)
     ids, cases = read_cases(rows)
     for name, meant in misnamed(rows.columns):
@@ -100,9 +100,10 @@ def misnamed(columns: Sequence[str]) -> list[tuple[str, str]]:
     return [(name, found[0]) for name, found in near.items() if found]
 
 
-def refuse_output(output: Path, input: Path) -> None:
-    """Raises UserError, before anything is judged, where the judgements could not be written or would replace the input."""
+def refuse_output(output: Path, input: Path, suite: str | None = None) -> None:
+    """Raises UserError, before anything is judged, where the judgements could not be written or would replace what is read."""
     from harness.errors import UserError
+    from harness.suite import load_suite
 
     if output.is_dir():
         raise UserError(f"--output {output}: is a folder. Name a file, such as {output / 'scores.jsonl'}")
@@ -110,6 +111,8 @@ def refuse_output(output: Path, input: Path) -> None:
         raise UserError(f"--output {output}: must be JSON lines. Name it {output.with_suffix('.jsonl').name}")
     if output.exists() and input.exists() and output.samefile(input):
         raise UserError(f"--output {output}: is the input itself, which would be lost. Name another file")
+    if suite is not None and output.resolve() in load_suite(suite).files_read():
+        raise UserError(f"--output {output}: is read by the suite, and would be lost. Name another file")
     above = next(folder for folder in output.absolute().parents if folder.exists())
     if not (above.is_dir() and os.access(above, os.W_OK)):
         raise UserError(f"--output {output}: cannot be written (in {above})")

@@ -84,7 +84,11 @@ def train_judge(
         console.print(f"  {line}", highlight=False)
     judge = "toxicity" if kind is JudgeKind.classification else "entailment"
     if kind is not JudgeKind.score:
-        console.print(f"\n  next: muster score {judge} --set model={out} --input FILE --output FILE", highlight=False)
+        labels = (
+            " --set toxic_labels=LABEL" if kind is JudgeKind.classification and "toxic" not in training.labels else ""
+        )
+        line = f"\n  next: muster score {judge} --set model={out}{labels} --input FILE --output FILE"
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def require_new_folder(out: Path) -> None:

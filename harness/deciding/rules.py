@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,20 +64,26 @@ def where_text(rule: Rule) -> str:
 
 def split_of(rule: Rule, scores: Scores, default: str | None) -> tuple[str, SplitScores]:
     """The split a rule is about, and its scores. Raises UserError where it is not told, or was not evaluated."""
-    known = ", ".join(scores.splits) or "none"
+    split = split_name(rule, list(scores.splits), default)
+    return split, scores.splits[split]
+
+
+def split_name(rule: Rule, splits: Sequence[str], default: str | None) -> str:
+    """The split a rule is about, of those that are evaluated. Raises UserError where it is not told, or none of them."""
+    known = ", ".join(splits) or "none"
     split = rule.split or default
-    if split is None and len(scores.splits) == 1:
-        split = next(iter(scores.splits))
-    if split is None and "test" in scores.splits:
+    if split is None and len(splits) == 1:
+        split = splits[0]
+    if split is None and "test" in splits:
         split = "test"
     if split is None:
         raise UserError(f"gate rule '{rule_text(rule)}' must name its split (evaluated: {known}). Add 'split: NAME'.")
-    if split not in scores.splits:
+    if split not in splits:
         raise UserError(
             f"the split of gate rule '{rule_text(rule)}' must be one that was evaluated (got {split!r}; there is "
             f"{known}). Run it first."
         )
-    return split, scores.splits[split]
+    return split
 
 
 def metric_of(rule: Rule, metrics: Mapping[str, Metric], split: str, here: SplitScores) -> Metric:

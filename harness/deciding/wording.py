@@ -184,9 +184,16 @@ def _conclusion(question: Question, outcome: Outcome, needed: int | None, rules:
     doubt = f"not enough to decide whether it {_claim(question)}"
     if question.fails_at(1 - question.confidence):
         doubt += f" (it would fail as the only rule, but not among {rules})"
+    if needed is None and not _is_bounded(question):
+        return f"{doubt}: too few of the values differ for a bound on that side"
     if needed is None:
         return f"{doubt}, and so near the limit that no number of samples would be"
     return f"{doubt}; about {needed:,} samples would be"
+
+
+def _is_bounded(question: Question) -> bool:
+    ends = (question.interval.low, question.interval.high)
+    return all(end is not None and math.isfinite(end) for end in ends)
 
 
 def _passed(question: Question) -> str:

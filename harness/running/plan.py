@@ -15,7 +15,6 @@ from harness.errors import NothingEvaluatedError, SuiteError, UserError
 from harness.records import Embedder, Judge, Preference, Sample
 from harness.suite import LoadedSuite, render_prompt
 from harness.suite.grammar import (
-    AnswersModel,
     CandidateSpec,
     ClassificationSpec,
     PairwiseSpec,
@@ -170,10 +169,8 @@ def make_plan(
 
 
 def _require_prompts(plan: Plan) -> None:
-    """Raises SuiteError where the suite's prompt cannot be made of a row that some candidate is asked."""
+    """Raises SuiteError where the suite's prompt cannot be made of a row: it is kept with every answer, recorded ones too."""
     suite = plan.loaded.suite
-    if all(isinstance(plan.spec(name).model, AnswersModel) for name in plan.candidates):
-        return
     for sample in plan.samples:
         if not sample.messages:
             try:

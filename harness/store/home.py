@@ -57,6 +57,13 @@ class Home:
             raise UserError(f"'run' must be a plain name, without / \\ and : (got {run_id!r}).")
         return self._made("runs", run_id)
 
+    def keeps(self, path: Path) -> bool:
+        """Whether a path, absolute, is the store or lies in one of the folders above, whose files nothing else may write."""
+        within = ("runs", "adapters", "lessons", "forecasts", "calibrations", "reviews")
+        root = self.path.resolve()
+        is_store = path.parent == root and path.name.startswith(self.store.name)
+        return is_store or any(path.is_relative_to(root / name) for name in within)
+
     def make(self) -> None:
         """Makes the folder, with a .gitignore that keeps it out of version control. Raises UserError."""
         try:

@@ -15,7 +15,7 @@ from typing import Any
 
 import duckdb
 
-from harness.errors import StoreError, StoreLockedError
+from harness.errors import StoreError, StoreLockedError, UserError
 from harness.store.home import Home
 
 SCHEMA = resources.files("harness.store").joinpath("schema.sql")
@@ -90,8 +90,12 @@ def open_store(home: Home, *, read_only: bool, wait: float) -> duckdb.DuckDBPyCo
 def make_store(path: Path) -> None:
     """Makes an empty store beside its place and puts it there whole; one that another process made meanwhile stays."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.unlink(missing_ok=True)
-    connection = duckdb.connect(str(draft), config=CONFIG)
+    try:
+        draft.unlink(missing_ok=True)
+        connection = duckdb.connect(str(draft), config=CONFIG)
+    except (duckdb.Error, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path.parent}: must be a folder that can be written to ({reason}).") from None
     try:
         connection.execute(SCHEMA.read_text(encoding="utf-8"))
         connection.execute(VIEWS.read_text(encoding="utf-8"))

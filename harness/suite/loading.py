@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from harness.errors import Problem, SuiteError, UserError
 from harness.records import fingerprint
 from harness.suite import checks, paths
-from harness.suite.baselines import blessed_names
+from harness.suite.baselines import FOLDER, blessed_names
 from harness.suite.explain import explain, quoted, suggest
 from harness.suite.grammar import JUDGE_KINDS, Suite
 from harness.suite.installed import find_factory
@@ -57,6 +57,22 @@ class LoadedSuite:
             return paths.resolve_inside(relative, self.root, self.root)
         except paths.PathError as error:
             raise UserError(f"{self.file}: {show(relative)} {error.message}") from None
+
+    def files_read(self) -> set[Path]:
+        """Every file that the suite is made of (itself, what it extends) or names (data, answers, lists), and its baselines."""
+        found = {self.file.resolve(), *(self.root / FOLDER).glob("*.json")}
+        found |= {self.data_path.resolve()} if self.data_path is not None else set()
+        nodes = [self.document]
+        while nodes:
+            node = nodes.pop()
+            found.add(node.place.source.path.resolve())
+            if isinstance(node.value, dict):
+                nodes += node.value.values()
+            elif isinstance(node.value, list):
+                nodes += node.value
+            elif isinstance(node.value, str) and os.path.isfile(self.root / node.value):
+                found.add((self.root / node.value).resolve())
+        return found
 
     def problem(self, path: YamlPath, message: str, suggestion: str | None = None) -> Problem:
         """A mistake found later, at the line where its part of the suite stands, such as ("splits", "test", "path")."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from judges import JudgeBuilder
 from judges.forms import fill, prompt_text
 from judges.geval import Criterion, GEvalJudge, build_geval, write_steps
 from judges.graders import Endpoint, EndpointGrader, ExactGrader
-from judges.grades import read_score, read_token
+from judges.grades import read_score, read_token, score_offset
 from tests.harness.models.tiny import make_tokenizer
 
 CASE = Case(id="1", answer="Rest and call us.", input="My back hurts.")
@@ -407,6 +408,26 @@ class TestSampled:
 def test_reading_a_reply(text, expected):
     """A reply must begin with a score of the scale 1..5; nothing is guessed from digits further on."""
     assert read_score(text, (1, 5)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("4 out of 5", 4), ("4 (out of 5)", 4), ("4 of 5", 4), ("4 points", 4), ("4 of the steps", 4), ("Score (1-5): 4", 4),
+     ("Score (an integer from 1 to 5): 4", 4), ("4 out of 10", None), ("4 of 10", None), ("4 (out of 10)", None),
+     ("4 points out of 100", None), ("4 or 5", None), ("4~5", None), ("4 percent", None)],
+)  # fmt: skip
+def test_a_fraction_in_words_is_one(text, expected):
+    """As with a slash: of the scale's own top it is the score, of another no score; nor is a range or a percentage."""
+    assert read_score(text, (1, 5)) == expected
+
+
+@pytest.mark.parametrize("run", ["_", " ", "*", "> ", "- ", "\n", "#", "Score (", "_a"])
+def test_a_run_of_marks_is_read_at_once(run):
+    """A model that repeats one token costs no time: the marks before a score are read in one way only, not in n^4."""
+    before = time.process_time()
+    assert read_score(run * 2000, (1, 5)) is None
+    assert score_offset(run * 2000) is None
+    assert time.process_time() - before < 10
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.errors import StoreError, StoreLockedError, UserError
+from harness.errors import MusterError, StoreError, StoreLockedError, UserError
 from harness.store import Home, Store, doctor, drop_log, read_bundle, rebuild, write_bundle
 from harness.store.bundle import export_tables
+from harness.store.opening import make_store
 from harness.store.reviews import Item, Rating, Sheet, add_ratings, text_sha
 from harness.store.rows import COLUMNS
 from tests.harness.store.any_records import ANSWERS, JUDGEMENTS, SAMPLES, make_parts, make_run, make_verdict
@@ -349,3 +350,17 @@ def test_export_writes_plain_parquet_into_a_new_folder_only(home, tmp_path):
     scores = frame[frame.metric == "correctness"].groupby("candidate").score.mean()
     assert found == [("base", pytest.approx(1 / 3)), ("lora", pytest.approx(1 / 6))]
     assert dict(found) == pytest.approx(scores.to_dict())
+
+
+def test_a_home_that_cannot_be_written_is_one_line(home, monkeypatch):
+    """Nobody's store is lost, and the message names the folder."""
+    store_run(home, "r1")
+
+    def refuse(path, **_):
+        raise duckdb.IOException(f"IO Error: Cannot open file {path}: Permission denied")
+
+    monkeypatch.setattr(duckdb, "connect", refuse)
+    with pytest.raises(MusterError, match="Permission denied"):
+        rebuild(home)
+    with pytest.raises(UserError, match="must be a folder that can be written to"):
+        make_store(home.path / "other.duckdb")
