@@ -209,6 +209,8 @@ def test_cost_is_tokens_times_price(timed):
     assert timed({"cost": 0.004}, took, price={"input": 2.0, "output": 6.0}).outcome == "fail"
     even = timed({"cost": 0.006}, {"lora": [(None, 1000, 500)] * 200}, price={"input": 2.0, "output": 6.0})
     assert (even.outcome, even.high) == ("inconclusive", None)  # equal costs say nothing of a rare, dear answer
+    assert "too few of the values differ for a bound" in even.message
+    assert "near the limit" not in even.message
     with pytest.raises(UserError, match="must be about candidates with a price"):
         timed({"cost": 0.006}, took)
 
