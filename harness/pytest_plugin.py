@@ -63,16 +63,16 @@ class Muster:
             inconclusive: `fail`, `skip` or `warn` where nothing could be shown.
         """
         __tracebackhide__ = True
-        from harness.cli.gate import decide_stored
+        from harness.cli.gate import decide_stored, gated_suite
         from harness.deciding.gate import worst_verdict
         from harness.errors import MusterError
 
         names = [candidate] if isinstance(candidate, str) else list(candidate) if candidate is not None else None
         try:
+            loaded, rules = gated_suite(self._found(suite), self._root / data if data is not None else None)
             verdicts = decide_stored(
-                self._found(suite), home=self._root / home, candidates=names, baseline=baseline, run=run,
-                data=self._root / data if data is not None else None,
-            ).verdicts  # fmt: skip
+                loaded, rules, home=self._root / home, candidates=names, baseline=baseline, run=run
+            ).verdicts
         except MusterError as error:
             pytest.fail(f"muster: {error}", pytrace=False)
         worst = worst_verdict(verdicts)

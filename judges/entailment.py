@@ -44,24 +44,25 @@ class EntailmentJudge:
         return case.references or case.contexts
 
     def _score(self, cases: list[Case]) -> list[Scored | Failure]:
-        parts = [self._entailer.parts(case.answer or "") for case in cases]
+        premises = [self._premises(case) for case in cases]
+        blank = [not (case.answer or "").strip() for case in cases]
+        parts = [
+            [] if empty else self._entailer.parts(case.answer or "") for case, empty in zip(cases, blank, strict=True)
+        ]
         pairs = [
-            (premise, part)
-            for case, asked in zip(cases, parts, strict=True)
-            for premise in self._premises(case)
-            for part in asked
+            (premise, part) for known, asked in zip(premises, parts, strict=True) for premise in known for part in asked
         ]
         results = iter(self._entailer.entail(pairs))
         scored: list[Scored | Failure] = []
-        for case, asked in zip(cases, parts, strict=True):
-            rows = [together([next(results) for _ in asked]) for _ in self._premises(case)]
-            if not rows:
+        for known, empty, asked in zip(premises, blank, parts, strict=True):
+            if not known:
                 lack = self._premise or "reference or context"
                 scored.append(Failure(kind="missing_input", message=f"the judge needs '{lack}', and the case has none"))
                 continue
-            if not (case.answer or "").strip():
+            if empty:
                 scored.append((0.0, "empty", {}))
                 continue
+            rows = [together([next(results) for _ in asked]) for _ in known]
             best = max(rows, key=lambda row: row.entailment)
             several = {"parts": len(asked)} if len(asked) > 1 else {}
             scored.append((best.entailment, best.label, {**best.evidence(), **several}))

@@ -10,6 +10,8 @@ model says A, B or tie:
 - *sampled* (endpoints without): one reply at temperature 0, or `samples` replies at temperature 1 and their shares;
   unreadable replies are left out and lower the valid mass.
 
+An answer cannot end its block of the form or begin the other's: what looks like either loses its square brackets.
+
 An order's verdict is its likeliest word. Score: 1 where both orders prefer the candidate, 0 where both prefer the
 opponent, else 0.5, so that a judge which follows the position gives ties, not wins (Zheng et al. 2023, section 3.4).
 Label: win, loss, tie, or inconsistent (each order prefers another answer). Equal answers are a tie by definition (label
@@ -56,10 +58,12 @@ from judges.judging import Scored, ask_all, judge_each
 VERSION = 2
 WORDS = ("A", "B", "tie")
 _MARKUP = " \t\n\r*_`\"'▁Ġ[](){}<>.:"
+_BETTER = r"is\s+(?:(?:the|clearly|slightly|much|overall)\s+){0,2}(?:better|best|winner|stronger|preferable|superior)\b"
 _REPLY = re.compile(
     r"[\W_]*(?i:(?:the\s+)?(?:better\s+answer|answer|verdict|winner)(?:\s+is)?\b[\W_]*)?"
-    r"(?:(?P<letter>[AB])|(?i:a\s+)?(?P<tie>(?i:tie)))(?=$|\s*\n|[^\w\s]|_|\s+is\s+(?:(?:the|clearly|slightly|much|overall)\s+){0,2}(?:better|best|winner|stronger|preferable|superior)\b)"
-    r"(?!\s*[/,;=–-]\s*(?:and\s+|or\s+)?(?:[AB]\b|tie\b))"
+    r"(?:(?P<letter>[AB])|(?i:a\s+)?(?P<tie>(?i:tie)))"
+    rf"(?=$|\s*\n|[^\w\s]|_|\s+{_BETTER})"
+    r"(?!\s*[/,;=–-]\s*(?:and\s+|or\s+)?(?:[AB]\b|tie\b))"  # "A/B" and "A, B" name both
 )
 _BLOCK = re.compile(r"\[(\s*(?:end\s+of\s+)?answer\s+[ab]\s*)\]", re.IGNORECASE)
 """What an answer's block begins or ends with in the form: in an answer its brackets become round."""

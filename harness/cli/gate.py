@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.deciding.baseline import Against, Baseline
     from harness.deciding.corrections import Correction
     from harness.deciding.scores import Scores
+    from harness.errors import UserError
     from harness.records import Calibration, Run, Verdict
     from harness.suite import LoadedSuite
     from harness.suite.grammar import Gate
@@ -87,16 +88,17 @@ def gate(
     from harness.deciding.surfaces import correction_table, leaderboard_tables, to_terminal, trust_note
 
     console = Console(stderr=to_stdout(json, junit, summary), markup=False, emoji=False)
+    loaded, rules = gated_suite(suite, data)
     if lock:
-        path = write_lock(*gated_suite(suite, data))
+        path = write_lock(loaded, rules)
         console.print(f"{path}: the rules as they are now; put it into git", markup=False, highlight=False)
         raise typer.Exit
-    keep_inputs(gated_suite(suite, data)[0].files_read(), home, json, junit, summary, baseline=baseline)
+    keep_inputs(loaded.files_read(), home, json, junit, summary, baseline=baseline)
     empty(json, junit, summary)
     decided = decide_stored(
-        suite, home=home, run=run, candidates=candidate, baseline=baseline, data=data, inconclusive=inconclusive.value
+        loaded, rules, home=home, run=run, candidates=candidate, baseline=baseline, inconclusive=inconclusive.value
     )
-    loaded, found, against, verdicts = decided.loaded, decided.run, decided.against, decided.verdicts
+    found, against, verdicts = decided.run, decided.against, decided.verdicts
     if found.suite_sha != loaded.sha:
         console.print(f"note: the suite has changed since run {found.id}; these are its present rules", style="yellow")
     console.print(leaderboard_tables(leaderboard(against.scores, found.metrics), found.metrics))
@@ -115,7 +117,6 @@ def gate(
 class Decided:
     """What became of a stored run by the rules of a suite."""
 
-    loaded: LoadedSuite
     run: Run
     against: Against
     verdicts: list[Verdict]
@@ -126,19 +127,19 @@ class Decided:
 
 
 def decide_stored(
-    suite: str,
+    loaded: LoadedSuite,
+    rules: Gate,
     *,
     home: Path,
     run: str = "latest",
     candidates: Sequence[str] | None = None,
     baseline: str | None = None,
-    data: Path | None = None,
     inconclusive: Literal["block", "warn"] = "block",
 ) -> Decided:
-    """Decides about a stored run by the suite's present rules; arguments as on the command line.
+    """Decides about a stored run by a suite's present rules (see `gated_suite`); arguments as on the command line.
 
     Raises:
-        UserError: If suite, run, candidate or baseline cannot be used.
+        UserError: If run, candidate or baseline cannot be used.
         NothingEvaluatedError: If there is nothing to decide on.
     """
     from harness.deciding.baseline import scores_against
@@ -150,7 +151,6 @@ def decide_stored(
     from harness.store import Home, Store
     from harness.store.calibrations import by_metric
 
-    loaded, rules = gated_suite(suite, data)
     with Store.open(Home(home), read_only=True) as store:
         found = latest_run(store, loaded.suite.suite, run)
         against = scores_against(store, found, loaded, baseline=baseline, candidates=candidates or ())
@@ -169,7 +169,6 @@ def decide_stored(
     )
     verdicts = declared(verdicts, loaded, rules, found)
     return Decided(
-        loaded=loaded,
         run=found,
         against=against,
         verdicts=verdicts,
@@ -255,21 +254,27 @@ def keep_inputs(inputs: Set[Path], home: Path, *surfaces: Path | None, baseline:
             path.parent.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=path.parent).close()
         except OSError as error:
-            raise UserError(f"'{path}' must be a file that can be written ({error.strerror}). Name another.") from None
+            raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    from harness.errors import UserError
+
+    return UserError(f"'{path}' must be a file that can be written ({error.strerror}). Name another.")
 
 
 def empty(*surfaces: Path | None) -> None:
-    """Leaves nothing in the files that a verdict will be written to: if there is none, an earlier one must not pass for it."""
-    from harness.errors import UserError
+    """Leaves nothing in the files that a verdict will be written to: if there is none, an earlier one must not pass for it.
 
+    Raises:
+        UserError: If a file cannot be written.
+    """
     for path in surfaces:
         if path is not None and str(path) != STDOUT and path.is_file():
             try:
                 path.write_text("", encoding="utf-8")
             except OSError as error:
-                raise UserError(
-                    f"'{path}' must be a file that can be written ({error.strerror}). Name another."
-                ) from None
+                raise _unwritable(path, error) from None
 
 
 def write_surfaces(verdicts: Sequence[Verdict], *, json: Path | None, junit: Path | None, summary: Path | None) -> None:
@@ -280,7 +285,7 @@ def write_surfaces(verdicts: Sequence[Verdict], *, json: Path | None, junit: Pat
         UserError: If a file cannot be written.
     """
     from harness.deciding.surfaces import to_json, to_junit, to_markdown
-    from harness.errors import NothingEvaluatedError, UserError
+    from harness.errors import NothingEvaluatedError
 
     wanted = [path for path in (json, junit, summary) if path is not None]
     if wanted and not verdicts:
@@ -293,9 +298,7 @@ def write_surfaces(verdicts: Sequence[Verdict], *, json: Path | None, junit: Pat
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(render(verdicts), encoding="utf-8")
             except OSError as error:
-                raise UserError(
-                    f"'{path}' must be a file that can be written ({error.strerror}). Name another."
-                ) from None
+                raise _unwritable(path, error) from None
 
 
 def show_blessed(baseline: Baseline | None, environment: Mapping[str, str], console: Console) -> None:

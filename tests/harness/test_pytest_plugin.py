@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.gate import decide_stored
+from harness.cli.gate import decide_stored, gated_suite
 from harness.records import Judgement, Metric, Run, Sample
 from harness.store import Home, Store
 
@@ -50,7 +50,7 @@ def stored(tmp_path_factory):
     ]  # fmt: skip
     with Store.open(Home(folder / ".muster")) as store:
         store.write_run(run, samples=samples, answers=[], judgements=judgements, trainings=[])
-    decide_stored(str(folder / "suite.yaml"), home=folder / ".muster")
+    decide_stored(*gated_suite(str(folder / "suite.yaml")), home=folder / ".muster")
     return folder
 
 
