@@ -33,6 +33,7 @@ def test_verb_trains_a_folder_a_judge_can_name(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "held out: rows" in result.output
+    assert "--set toxic_labels=LABEL --input" in " ".join(result.output.split())  # nobody knows whether rude is toxic
     classifier = load_text_classifier("mine", tmp_path)
     assert classifier.labels == ("kind", "rude")
     (kind, rude) = classifier.probabilities(["Thank you, patient 99", "Go away, patient 99"])
